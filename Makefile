@@ -1,0 +1,73 @@
+# Everything a developer types. `make` alone lists it. No target needs root or touches *.db.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check lint format migrate bench lock clean
+
+help: ## List what can be made
+	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install everything into .venv; it runs by itself when the requirements change
+
+run: setup ## Serve on http://127.0.0.1:8000 with an SQLite file and a development inbox
+	@exec $(BIN)/undosend serve --dev $(ARGS)
+
+test: setup ## Run every test, or some: make test ARGS=tests/domain
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Do what CI does: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: setup ## Lint and check the types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## Format, and mend what can be mended safely
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+migrate: setup ## Bring the database up to date: make migrate ARGS='--database-url …'
+	$(BIN)/undosend migrate $(ARGS)
+
+bench: setup ## Compare with bare references in the same run
+	$(BIN)/python bench/accept.py $(ARGS)
+	$(BIN)/python bench/drain.py $(ARGS)
+
+# uv does not read pip.conf: a mirror goes into UV_DEFAULT_INDEX. It needs no finished set-up,
+# because a changed pyproject.toml has to be locked before it can be installed.
+lock: $(BIN)/pip ## Pin the requirements anew with hashes; ARGS=--upgrade takes newer releases
+	$(PIP) install -q 'uv>=0.13,<0.14'
+	$(COMPILE) pyproject.toml -o requirements/run.txt $(ARGS)
+	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt $(ARGS)
+
+clean: ## Remove what the other targets made, except databases
+	rm -rf $(VENV) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements/dev.txt pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV); this takes a minute, and only once."
+	@$(PIP) install -q --require-hashes -r requirements/dev.txt
+	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# pip is the last thing that venv makes: where it is missing, the folder is not to be trusted.
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "There is no $(PYTHON) here: install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "undosend needs Python 3.11 or newer, and this is $$($(PYTHON) -V): name a newer one, as in make PYTHON=python3.12." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: install its venv module (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)

@@ -1,0 +1,3 @@
+"""Undo send as a service."""
+
+__version__ = "0.1.0"

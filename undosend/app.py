@@ -1,0 +1,329 @@
+"""The composition root: the one place, beside the command line, that knows every adapter.
+
+Leaves are built first and closed last. ``serve`` owns every long-lived task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, url
+
+from undosend.attempt import Attempts
+from undosend.devinbox import DevInbox
+from undosend.domain.clock import SECOND, Clock, SystemClock
+from undosend.domain.errors import Misconfigured, Unavailable
+from undosend.domain.retry import RetryPolicy
+from undosend.doors.http.base import NotFound
+from undosend.doors.http.ops import MetricsHandler
+from undosend.doors.http.routes import Door, routes
+from undosend.hub import Hub
+from undosend.logs import journal
+from undosend.metrics import Metrics
+from undosend.outbox import HoldPolicy, Outbox
+from undosend.relay.smtp import Patience, SmtpRelay
+from undosend.relay.url import RelayAddress, relay_address
+from undosend.releaser import Releaser
+from undosend.settings import Settings, async_database_url, data
+from undosend.spool.migrate import current, upgrade
+from undosend.spool.port import Spool
+from undosend.spool.sqlite import (
+    database_file,
+    make_engine,
+    open_sqlite,
+    own,
+    sqlite_warning,
+)
+
+log = structlog.get_logger(__name__)
+
+_GATHER_SECONDS = 15
+_STALE_LOOK_SECONDS = 90
+_MOST_ON_THE_WIRE = 64 * 1024 * 1024
+_IDLE_SECONDS = 30
+_BODY_SECONDS = 600
+_CHECK_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: a name, whether it is well, and what it is or what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service, as ``serve`` and tests see it."""
+
+    url: str
+    metrics_url: str
+    spool: Spool
+    outbox: Outbox
+    releaser: Releaser
+    inbox: DevInbox | None
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then end well."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(settings) as service:
+        if warning := sqlite_warning():
+            log.warning("sqlite_version", detail=warning)
+        inbox = f"{service.url}/dev/inbox" if service.inbox else None
+        log.info("serving", url=service.url, metrics=service.metrics_url, dev_inbox=inbox)
+        await stop.wait()
+        log.info("stopping", drain_seconds=settings.drain_seconds)
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
+    """Run the whole service for the length of the block; leaving it drains and closes.
+
+    Raises:
+        Misconfigured, OSError: nothing has been served.
+    """
+    clock = clock or SystemClock()
+    hub, metrics = Hub(), Metrics()
+    async with AsyncExitStack() as leaves:
+        leaves.enter_context(hub.listening(metrics.heard))
+        leaves.enter_context(hub.listening(journal))
+        spool = await _open_spool(settings, hub)
+        leaves.push_async_callback(spool.close)
+        inbox = _open_inbox(settings, clock)
+        if inbox:
+            leaves.push_async_callback(inbox.stop)
+        relay = SmtpRelay(
+            await _next_hop(settings, inbox),
+            clock=clock,
+            connections=settings.relay_connections,
+            patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
+        )
+        leaves.push_async_callback(relay.close)
+        outbox = Outbox(
+            spool=spool,
+            clock=clock,
+            policy=HoldPolicy(
+                default_delay=settings.default_delay_seconds,
+                longest_delay=settings.max_delay_seconds,
+                grace=settings.grace_seconds,
+            ),
+        )
+        attempts = Attempts(
+            spool=spool,
+            relay=relay,
+            clock=clock,
+            retry=RetryPolicy(lifetime=settings.lifetime_hours * 3600),
+            observer=metrics,
+            luck=random.random,
+            resend=settings.uncertain_policy == "resend_once",
+            data_seconds=settings.data_timeout_seconds,
+        )
+        releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
+        await releaser.recover()
+        sockets = _bind(settings.host, settings.port)
+        metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
+        service = Service(
+            url=_url(settings.host, sockets),
+            metrics_url=f"{_url(settings.metrics_host, metrics_sockets)}/metrics",
+            spool=spool,
+            outbox=outbox,
+            releaser=releaser,
+            inbox=inbox,
+        )
+        door = Door(
+            routes(
+                outbox=outbox,
+                clock=clock,
+                readiness=lambda: _unready(outbox, releaser, spool, clock),
+                openapi=data("api-spec") / "openapi.yaml",
+                page=Path(__file__).parent / "web",
+                inbox=inbox,
+            ),
+            counted=metrics.requested,
+            public_url=settings.public_url,
+        )
+        server = _server(door)
+        metrics_server = _server(_metrics_door(metrics))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(releaser.run(), name="releaser")
+            gatherer = tasks.create_task(_gather(metrics, service, relay, clock), name="metrics")
+            server.add_sockets(sockets)
+            metrics_server.add_sockets(metrics_sockets)
+            try:
+                yield service
+            finally:
+                # Undo is served until the last dialogue has ended.
+                outbox.drain()
+                await releaser.stop(settings.drain_seconds)
+                gatherer.cancel()
+                for each in (server, metrics_server):
+                    each.stop()
+                    await each.close_all_connections()
+
+
+async def migrate(settings: Settings) -> str:
+    """Bring the database to this version's schema, and say what was done."""
+    url = _embedded(settings)
+    lock, engine = own(url), make_engine(url)
+    try:
+        before, after = await upgrade(engine, data("migrations"))
+    finally:
+        await engine.dispose()
+        lock.close()
+    if before == after:
+        return f"The database is at revision {after} already; nothing was to do."
+    return f"The database was at revision {before or 'none'} and is at {after} now."
+
+
+async def check(settings: Settings) -> list[Finding]:
+    """Look at the database and the relay, change nothing, and say what to do."""
+    return [await _check_database(settings), _check_sqlite(), await _check_relay(settings)]
+
+
+async def _check_database(settings: Settings) -> Finding:
+    try:
+        path = database_file(_embedded(settings))
+        if not path.exists():
+            well = path.parent.is_dir() and os.access(path.parent, os.W_OK)
+            todo = "will be made at the first start" if well else "its folder must exist, writable"
+            return Finding("database", well, f"{path}: {todo}")
+        engine = make_engine(_embedded(settings))
+        try:
+            here, needed = await current(engine, data("migrations"))
+        finally:
+            await engine.dispose()
+    except Misconfigured as error:
+        return Finding("database", ok=False, detail=str(error))
+    except SQLAlchemyError as error:
+        reason = error.__cause__ or error
+        return Finding("database", ok=False, detail=f"{path} cannot be read: {reason}")
+    if here == needed:
+        return Finding("database", ok=True, detail=f"{path} is at revision {here}")
+    return Finding("database", ok=True, detail=f"{path} will be migrated to {needed} at start")
+
+
+def _check_sqlite() -> Finding:
+    warning = sqlite_warning()
+    return Finding("sqlite", ok=True, detail=warning or f"version {sqlite3.sqlite_version}")
+
+
+async def _check_relay(settings: Settings) -> Finding:
+    if settings.relay_url is None:
+        return Finding("relay", ok=True, detail="the development inbox, made at start")
+    try:
+        address = relay_address(settings.relay_url.get_secret_value())
+    except Misconfigured as error:
+        return Finding("relay", ok=False, detail=str(error))
+    relay = SmtpRelay(
+        address, clock=SystemClock(), patience=Patience(command=_CHECK_SECONDS, data=_CHECK_SECONDS)
+    )
+    trouble = await relay.probe()
+    await relay.close()
+    if trouble:
+        return Finding("relay", ok=False, detail=f"{address}: {trouble}")
+    return Finding("relay", ok=True, detail=f"{address} answers")
+
+
+async def _open_spool(settings: Settings, hub: Hub) -> Spool:
+    return await open_sqlite(
+        _embedded(settings), migrations=data("migrations"), publish=hub.publish
+    )
+
+
+def _embedded(settings: Settings) -> str:
+    url = async_database_url(settings.database_url)
+    if not url.startswith("sqlite"):
+        raise Misconfigured(
+            "This version of undosend keeps mail in SQLite only; PostgreSQL comes with a later "
+            "one. Use --database-url sqlite:///undosend.db."
+        )
+    return url
+
+
+def _open_inbox(settings: Settings, clock: Clock) -> DevInbox | None:
+    """Return the development inbox where mail shall go nowhere else; its file lies by the spool."""
+    if settings.relay_url is not None or not settings.dev:
+        return None
+    database = database_file(_embedded(settings))
+    return DevInbox(database.with_name(f"{database.stem}-inbox.jsonl"), clock)
+
+
+async def _next_hop(settings: Settings, inbox: DevInbox | None) -> RelayAddress:
+    if inbox is not None:
+        return relay_address(f"smtp://127.0.0.1:{await inbox.start()}")
+    if settings.relay_url is None:
+        raise Misconfigured("A relay is needed: --relay-url, or --dev for a development inbox.")
+    return relay_address(settings.relay_url.get_secret_value())
+
+
+async def _unready(
+    outbox: Outbox, releaser: Releaser, spool: Spool, clock: Clock
+) -> dict[str, str]:
+    """Return what keeps new mail from being taken or held mail from leaving."""
+    unready = {}
+    if outbox.draining:
+        unready["draining"] = "The service is stopping."
+    try:
+        await spool.agenda()
+    except Unavailable as error:
+        unready["spool"] = str(error)
+    if clock.now() - releaser.looked_at > _STALE_LOOK_SECONDS * SECOND:
+        unready["releaser"] = "Nobody has looked for due mail for too long; see the log."
+    return unready
+
+
+async def _gather(metrics: Metrics, service: Service, relay: SmtpRelay, clock: Clock) -> None:
+    """Let the metrics know what only the spool knows, once in a while."""
+    while True:
+        with suppress(Unavailable):
+            census, agenda = await service.spool.census(), await service.spool.agenda()
+            metrics.gather(
+                census,
+                agenda,
+                now=clock.now(),
+                looked_at=service.releaser.looked_at,
+                breaker=relay.breaker_open,
+            )
+        await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
+
+
+def _metrics_door(metrics: Metrics) -> Application:
+    shown = url(r"/metrics", MetricsHandler, {"exposition": metrics.exposition})
+    return Application([shown], default_handler_class=NotFound, log_function=lambda _: None)
+
+
+def _server(door: Application) -> HTTPServer:
+    return HTTPServer(
+        door,
+        max_body_size=_MOST_ON_THE_WIRE,
+        idle_connection_timeout=_IDLE_SECONDS,
+        body_timeout=_BODY_SECONDS,
+    )
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    return bind_sockets(port, host)
+
+
+def _url(host: str, sockets: Sequence[socket.socket]) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{sockets[0].getsockname()[1]}"

@@ -1,0 +1,224 @@
+"""One claimed email's way over the relay: the order on which every promise rests.
+
+    claimed -> MAIL, RCPT -> marker committed -> DATA, final dot -> settled
+
+Undo wins until the marker is committed: it takes the lease away, the marker then finds none,
+and we say RSET. Past the marker nothing is cancelled, and the outcome is settled however
+often the spool has to be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, assert_never
+
+import structlog
+
+from undosend.domain.clock import SECOND, Clock
+from undosend.domain.email import Delivery, Email, Recipient, Row
+from undosend.domain.errors import Unavailable, UndosendError
+from undosend.domain.lifecycle import Change, Event
+from undosend.domain.retry import Reply, RetryPolicy, answered, still_open, verdict
+from undosend.outbox import rendered
+from undosend.relay.port import Dialogue, Lost, Relay, Unreached
+from undosend.spool.port import Lease, Rewrite, Spool, lease_of
+
+log = structlog.get_logger(__name__)
+
+_MARGIN = 60 * SECOND
+_SPOOL_DOWN = 1 * SECOND
+
+
+class Observer(Protocol):
+    """Who counts."""
+
+    def begun(self, late_seconds: float) -> None:
+        """An email passed its marker, so long after it was due."""
+
+    def ended(self, verdict: str) -> None:
+        """An attempt came to an event, or to ``fenced``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What all attempts share.
+
+    resend: try once more after an uncertain attempt. data_seconds: how long the relay may
+    take to answer the final dot; the marker's lease lasts a margin longer. luck: [0, 1).
+    """
+
+    spool: Spool
+    relay: Relay
+    clock: Clock
+    retry: RetryPolicy
+    observer: Observer
+    luck: Callable[[], float]
+    resend: bool = True
+    data_seconds: float = 600
+
+    def of(self, email: Email) -> Attempt:
+        """Return the attempt to relay a claimed email."""
+        return Attempt(self, email.row, email)
+
+    def of_row(self, row: Row) -> Attempt:
+        """Return the attempt that a dead sender left behind; it can only be settled."""
+        return Attempt(self, row, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a dialogue came to: replies by recipient, and who may or may not have it now."""
+
+    replies: Mapping[str, Reply] = field(default_factory=dict)
+    trouble: str | None = None
+    uncertain: Sequence[str] = ()
+
+
+class Attempt:
+    """One try at one revision of one email. ``begun`` once the marker may be committed."""
+
+    def __init__(self, shared: Attempts, row: Row, email: Email | None) -> None:
+        self._shared = shared
+        self._row = row
+        self._email = email
+        self.lease: Lease = lease_of(row)
+        self.begun = False
+
+    async def run(self) -> None:
+        """Relay the email and settle it; whatever goes wrong stays with this email."""
+        try:
+            await self._relay()
+        except Unavailable:
+            log.warning("attempt_abandoned", email_id=self._row.id, reason="spool unavailable")
+        except Exception:
+            log.exception("attempt_failed", email_id=self._row.id)
+            reason = "undosend could not compose or relay this email; its log says why."
+            if self.begun:
+                await self.lose(reason)
+            else:
+                await self._settle(Event.REJECT, trouble=reason)
+
+    async def lose(self, reason: str) -> None:
+        """Settle as uncertain: DATA may have begun, and nobody can know how it ended."""
+        await self._settle(Event.LOSE, attempts=1, trouble=reason)
+
+    async def _relay(self) -> None:
+        email, shared = self._email, self._shared
+        assert email is not None  # noqa: S101 - a dead sender's attempt is only ever lost
+        raw = await self._render(email)
+        async with shared.relay.dialogue() as dialogue:
+            result = await self._talk(dialogue, email, raw)
+        if result:
+            await self._conclude(email, result)
+
+    async def _render(self, email: Email) -> bytes:
+        now = self._shared.clock.now()
+        if not email.attachments:
+            return rendered(email, (), now)
+        files = await self._shared.spool.files(email.row.account, email.row.id)
+        return await asyncio.to_thread(rendered, email, files, now)
+
+    async def _talk(self, dialogue: Dialogue, email: Email, raw: bytes) -> Result | None:
+        """Hold the dialogue; nothing, where the marker found that the email is not ours."""
+        mail_from = email.content.sender.email if email.content.sender else ""
+        rcpt_to = [recipient.address for recipient in still_open(email.recipients)]
+        offered = await dialogue.offer(mail_from, rcpt_to, len(raw))
+        if isinstance(offered, Unreached):
+            return Result(trouble=offered.reason)
+        if not offered.taken:
+            return Result(offered.replies)
+        try:
+            ours = await self._mark()
+        except Unavailable as down:  # committed or not: we say no DATA, so it is surely unsent
+            return Result(trouble=str(down))
+        if not ours:
+            return None
+        match await dialogue.transmit(raw):
+            case Reply() as last:
+                return Result({**offered.replies, **dict.fromkeys(offered.taken, last)})
+            case Unreached(reason):
+                return Result(offered.refused, trouble=reason)
+            case Lost(reason):
+                return Result(offered.refused, trouble=reason, uncertain=offered.taken)
+            case never:
+                assert_never(never)
+
+    async def _mark(self) -> bool:
+        """Commit the point of no return; False where somebody was faster."""
+        self.begun = True  # from here on nobody may cancel us: the commit may be under way
+        now = self._shared.clock.now()
+        data = round(self._shared.data_seconds * SECOND)
+        try:
+            await self._shared.spool.change(
+                self._change(Event.BEGIN, lease_until=now + data + _MARGIN)
+            )
+        except Unavailable:
+            raise
+        except UndosendError as refused:
+            self._fenced(Event.BEGIN, refused)
+            return False
+        self._shared.observer.begun((now - (self._row.due_at or now)) / SECOND)
+        return True
+
+    async def _conclude(self, email: Email, result: Result) -> None:
+        """Settle what the replies come to, for each recipient and for the email."""
+        row, shared = self._row, self._shared
+        results = answered(email.recipients, result.replies)
+        results += [
+            replace(recipient, delivery=Delivery.UNCERTAIN, code=None, reply=result.trouble)
+            for recipient in email.recipients
+            if recipient.address in result.uncertain
+        ]
+        heard = bool(result.replies or result.uncertain)
+        attempts = row.attempts + heard
+        due_at = shared.retry.next_attempt(attempts, shared.clock.now(), shared.luck())
+        if result.uncertain:
+            event = Event.LOSE
+        else:
+            changed = {recipient.address: recipient for recipient in results}
+            recipients = [changed.get(r.address, r) for r in email.recipients]
+            last = shared.retry.gives_up(row.release_at or 0, due_at)
+            event = verdict(recipients, last=last)
+        refusals = (str(reply) for reply in result.replies.values() if reply.code >= 400)
+        await self._settle(
+            event,
+            attempts=int(heard),
+            accepted=sum(recipient.delivery is Delivery.ACCEPTED for recipient in results),
+            due_at=due_at,
+            trouble=result.trouble or next(refusals, None),
+            results=results,
+        )
+
+    async def _settle(
+        self, event: Event, *, results: Sequence[Recipient] = (), **brought: Any
+    ) -> None:
+        """Write the outcome, however often the spool has to be asked."""
+        change = self._change(event, resend=self._shared.resend, **brought)
+        while True:
+            try:
+                await self._shared.spool.change(change, Rewrite(results=results))
+            except Unavailable:
+                await self._shared.clock.sleep_until(self._shared.clock.now() + _SPOOL_DOWN)
+            except UndosendError as refused:
+                return self._fenced(event, refused)
+            else:
+                return self._shared.observer.ended(event)
+
+    def _change(self, event: Event, **brought: Any) -> Change:
+        """Return the event under our lease: it changes nothing unless the row is still ours."""
+        lease = self.lease
+        return Change(
+            event,
+            lease.email_id,
+            lease.account,
+            self._shared.clock.now(),
+            token=lease.token,
+            revision=lease.revision,
+            **brought,
+        )
+
+    def _fenced(self, event: Event, refused: UndosendError) -> None:
+        log.info("attempt_fenced", email_id=self._row.id, event_refused=event, code=refused.code)
+        self._shared.observer.ended("fenced")

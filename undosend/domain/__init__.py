@@ -1,0 +1,1 @@
+"""What an email is and what may become of it: values, rules and tables, no I/O."""

@@ -1,0 +1,88 @@
+"""Time, injected: nothing else in undosend asks the operating system what time it is.
+
+Instants are integer microseconds since the epoch, UTC; durations are seconds and come from
+``monotonic``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+SECOND = 1_000_000
+"""Microseconds in a second."""
+
+_SLICE = 1.0
+
+
+class Clock(Protocol):
+    """What the core needs of time."""
+
+    def now(self) -> int:
+        """Return the present instant."""
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that is never set."""
+
+    async def sleep_until(self, when: int) -> None:
+        """Return as soon as ``now() >= when``."""
+
+
+class SystemClock:
+    """The process's clock."""
+
+    def now(self) -> int:
+        """Return the wall clock's instant."""
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed past moment."""
+        return time.monotonic()
+
+    async def sleep_until(self, when: int) -> None:
+        """Sleep in slices of a second at most, so that a jump of the wall clock is noticed."""
+        while (left := when - self.now()) > 0:  # noqa: ASYNC110 - the wall clock has no event to wait for
+            await asyncio.sleep(min(left / SECOND, _SLICE))
+
+
+class ManualClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self, now: int = 1_800_000_000 * SECOND) -> None:
+        self._now = now
+        self._order = itertools.count()
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def now(self) -> int:
+        """Return the instant last set."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the same instant in seconds."""
+        return self._now / SECOND
+
+    async def sleep_until(self, when: int) -> None:
+        """Wait until ``advance`` has carried the clock to ``when``."""
+        if when <= self._now:
+            return
+        woken = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (when, next(self._order), woken))
+        await woken
+
+    def advance(self, seconds: float) -> None:
+        """Move time forward and wake, in order, everyone whose moment has come."""
+        self._now += round(seconds * SECOND)
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+
+
+def rfc3339(instant: int) -> str:
+    """Return the instant as RFC 3339 text: UTC, milliseconds, ``2026-11-23T09:30:00.250Z``."""
+    moment = datetime.fromtimestamp(instant // SECOND, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{instant % SECOND // 1000:03d}Z"

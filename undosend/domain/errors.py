@@ -1,0 +1,117 @@
+"""Every error a caller of undosend can meet; one leaf for each decision a caller can take.
+
+Data stands in attributes, so that doors can translate without parsing text. The one table
+from these to HTTP is ``doors/http/problems``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from undosend.domain.email import State
+
+
+class UndosendError(Exception):
+    """Root of the hierarchy; never raised itself. ``code`` is stable and part of the API."""
+
+    code = "internal"
+
+
+class EmailNotFound(UndosendError):
+    """No such email in this account; also the answer for another account's id."""
+
+    code = "not_found"
+
+    def __init__(self, email_id: str) -> None:
+        super().__init__(f"There is no email {email_id} in this account.")
+        self.email_id = email_id
+
+
+class AttachmentNotFound(UndosendError):
+    """The email has no such attachment."""
+
+    code = "not_found"
+
+    def __init__(self, attachment_id: str) -> None:
+        super().__init__(f"The email has no attachment {attachment_id}.")
+        self.attachment_id = attachment_id
+
+
+class WrongState(UndosendError):
+    """The email's state does not allow what was asked; nothing has changed.
+
+    ``code`` is one of too_late, delivery_uncertain, not_draft, not_held, not_final.
+    """
+
+    def __init__(self, code: str, state: State, detail: str, *, sent_at: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.state = state
+        self.sent_at = sent_at
+
+
+class VersionMismatch(UndosendError):
+    """The caller asked on condition of a version that is no longer the email's."""
+
+    code = "version_mismatch"
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"The email has changed: it is at version {version} now. "
+            "Read it again, look at what changed, and repeat with its new ETag."
+        )
+        self.version = version
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field: JSON pointer (RFC 6901), stable code, a sentence."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class InvalidEmail(UndosendError):
+    """The email cannot be taken or sent as it is; ``errors`` lists everything that is wrong."""
+
+    code = "invalid_email"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
+        self.errors = tuple(errors)
+
+
+class TooLarge(UndosendError):
+    """The message or the request is larger than this service takes."""
+
+    code = "too_large"
+
+    def __init__(self, detail: str, limit: int) -> None:
+        super().__init__(detail)
+        self.limit = limit
+
+
+class Unavailable(UndosendError):
+    """The spool could not commit; whether the change happened is not known. Ask again."""
+
+    code = "unavailable"
+
+    def __init__(self, detail: str = "The spool could not answer. Try again in a moment.") -> None:
+        super().__init__(detail)
+
+
+class Draining(UndosendError):
+    """The service is stopping and takes no new mail; undo is still served."""
+
+    code = "draining"
+
+    def __init__(self) -> None:
+        super().__init__("The service is stopping and takes no new mail. Try again in a moment.")
+
+
+class Misconfigured(UndosendError):
+    """The service cannot start as configured; the message says what to change."""
+
+    code = "misconfigured"

@@ -1,0 +1,405 @@
+"""Every transition of an email, as data; nothing outside this file decides what may become of it.
+
+A transition is one compare-and-set on one row. ``RULES`` says for each event from which
+states it may happen (``sources``), under which further conditions (``when``), to which
+state it leads (``to``: the first whose condition holds) and what it writes (``writes``).
+
+Conditions and writes are functions of ``(row, change)`` built from comparison and arithmetic
+only. That is deliberate: ``fire`` calls them with a ``Row`` and a ``Change``, and the spool
+calls *the same functions* with SQL columns to build its UPDATE statements. So memory, SQL and
+the model checker cannot drift apart. No ``and``, ``or``, ``not``, ``is`` in them, therefore.
+
+This file knows no clock, no I/O and no SQL. Read ``outbox`` and ``releaser`` next: they are
+the two that fire events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
+from typing import Any, TypeAlias
+
+from undosend.domain.email import FINAL, NEVER, WAITING, Row, State
+from undosend.domain.errors import UndosendError, VersionMismatch, WrongState
+
+
+class Event(StrEnum):
+    """What can happen to an email."""
+
+    EDIT = "edit"
+    SEND = "send"
+    RESCHEDULE = "reschedule"
+    SEND_NOW = "send_now"
+    UNDO = "undo"
+    CANCEL = "cancel"
+    REOPEN = "reopen"
+    DELETE = "delete"
+    BEGIN = "begin"
+    DEFER = "defer"
+    REJECT = "reject"
+    ACCEPT = "accept"
+    ACCEPT_SOME = "accept_some"
+    LOSE = "lose"
+    EXPIRE = "expire"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event asked of one email: who asks, under which guards, and the values it brings.
+
+    at: the instant of asking. version: the caller's If-Match, if any.
+    token, revision: the lease a sender holds; every event of the releaser but expire has both.
+    resend: the operator's policy allows one more try after an uncertain attempt.
+    attempts: 1 where the relay really answered. accepted: recipients it took this time.
+    The rest are new values for the row's columns of the same name.
+    """
+
+    event: Event
+    email_id: str
+    account: str
+    at: int
+    version: int | None = None
+    token: str | None = None
+    revision: int | None = None
+    resend: bool = False
+    attempts: int = 0
+    accepted: int = 0
+    release_at: int | None = None
+    undo_until: int | None = None
+    due_at: int | None = None
+    expires_at: int = NEVER
+    lease_until: int = 0
+    message_id: str | None = None
+    trouble: str | None = None
+
+
+Expression: TypeAlias = Callable[[Any, Any], Any]
+"""A function of (row, change) that works on values and on SQL columns alike."""
+
+
+class Condition(Enum):
+    """A named fact about (row, change); ``HOLDS`` says what it means."""
+
+    UNACCEPTED = "no recipient has accepted"
+    SOME_ACCEPTED = "a recipient has accepted"
+    CERTAIN = "no attempt was uncertain"
+    SOME_UNCERTAIN = "an attempt was uncertain"
+    MAY_RESEND = "first uncertainty, policy resend_once"
+    LEASED = "the change carries the row's lease and revision"
+    LIVE = "the lease has not ended"
+    UNLEASED = "no sender has a lease"
+    DUE = "the time has come"
+    UNEXPIRED = "not expired"
+    OVERDUE = "expires_at has passed"
+
+
+HOLDS: Mapping[Condition, tuple[Expression, ...]] = {
+    Condition.UNACCEPTED: (lambda row, _: row.accepted == 0,),
+    Condition.SOME_ACCEPTED: (lambda row, _: row.accepted > 0,),
+    Condition.CERTAIN: (lambda row, _: row.uncertain == 0,),
+    Condition.SOME_UNCERTAIN: (lambda row, _: row.uncertain > 0,),
+    Condition.MAY_RESEND: (
+        lambda row, _: row.uncertain == 0,
+        lambda _, change: change.resend == True,  # noqa: E712 - SQL needs the comparison
+    ),
+    Condition.LEASED: (
+        lambda row, change: row.lease_token == change.token,
+        lambda row, change: row.revision == change.revision,
+    ),
+    Condition.LIVE: (lambda row, change: row.lease_until > change.at,),
+    Condition.UNLEASED: (lambda row, _: row.lease_until == 0,),
+    Condition.DUE: (lambda row, change: row.due_at <= change.at,),
+    Condition.UNEXPIRED: (lambda row, change: row.expires_at > change.at,),
+    Condition.OVERDUE: (lambda row, change: row.expires_at <= change.at,),
+}
+
+
+class Actor(StrEnum):
+    """Who fires an event."""
+
+    CLIENT = "client"
+    CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table.
+
+    repeat: states in which the wish is already fulfilled: success, but no event.
+    told: the log's word for it, unless the email ends: then the end state is the word.
+    """
+
+    by: Actor
+    sources: frozenset[State]
+    to: tuple[tuple[Condition | None, State], ...]
+    told: str
+    when: tuple[Condition, ...] = ()
+    writes: Mapping[str, Expression] = field(default_factory=dict)
+    repeat: frozenset[State] = frozenset()
+
+
+def _states(*states: State) -> frozenset[State]:
+    return frozenset(states)
+
+
+def _given(*names: str) -> dict[str, Expression]:
+    """Write the change's own values to the columns of the same names."""
+
+    def taken_from_change(name: str) -> Expression:
+        return lambda _, change: getattr(change, name)
+
+    return {name: taken_from_change(name) for name in names}
+
+
+def _cleared(*names: str) -> dict[str, Expression]:
+    return dict.fromkeys(names, lambda _row, _change: None)
+
+
+_SETTLED: Mapping[str, Expression] = {
+    "attempts": lambda row, change: row.attempts + change.attempts,
+    "accepted": lambda row, change: row.accepted + change.accepted,
+    **_given("trouble"),
+}
+_OWNED = (Condition.LEASED,)
+_UNDOABLE = (Condition.UNACCEPTED, Condition.CERTAIN)
+_GAVE_UP = (
+    (Condition.SOME_ACCEPTED, State.PARTIALLY_SENT),
+    (Condition.SOME_UNCERTAIN, State.UNKNOWN),
+)
+_IN_HAND = WAITING | {State.SENDING}
+
+RULES: Mapping[Event, Rule] = {
+    Event.EDIT: Rule(
+        by=Actor.CLIENT,
+        sources=_states(State.DRAFT),
+        to=((None, State.DRAFT),),
+        told="edited",
+        writes=_given("expires_at"),
+    ),
+    Event.SEND: Rule(
+        by=Actor.CLIENT,
+        sources=_states(State.DRAFT),
+        to=((None, State.HELD),),
+        told="held",
+        writes={
+            "revision": lambda row, _: row.revision + 1,
+            "attempts": lambda _row, _change: 0,
+            "accepted": lambda _row, _change: 0,
+            "uncertain": lambda _row, _change: 0,
+            **_given("release_at", "undo_until", "expires_at", "message_id"),
+            **_cleared("trouble", "sent_at"),
+        },
+    ),
+    Event.RESCHEDULE: Rule(
+        by=Actor.CLIENT,
+        sources=_states(State.HELD),
+        to=((None, State.HELD),),
+        told="rescheduled",
+        writes=_given("release_at", "undo_until"),
+    ),
+    Event.SEND_NOW: Rule(
+        by=Actor.CLIENT,
+        sources=_states(State.HELD),
+        to=((None, State.HELD),),
+        told="rescheduled",
+        writes=_given("release_at", "undo_until"),
+    ),
+    Event.UNDO: Rule(
+        by=Actor.CLIENT,
+        sources=WAITING,
+        when=_UNDOABLE,
+        to=((None, State.DRAFT),),
+        told="undone",
+        writes=_cleared("release_at", "undo_until", "trouble"),
+        repeat=_states(State.DRAFT),
+    ),
+    Event.CANCEL: Rule(
+        by=Actor.CLIENT,
+        sources=WAITING | {State.DRAFT},
+        to=((Condition.SOME_ACCEPTED, State.PARTIALLY_SENT), (None, State.CANCELED)),
+        told="canceled",
+        repeat=_states(State.CANCELED),
+    ),
+    Event.REOPEN: Rule(
+        by=Actor.CLIENT,
+        sources=_states(State.FAILED, State.UNKNOWN, State.EXPIRED, State.CANCELED),
+        to=((None, State.DRAFT),),
+        told="reopened",
+        writes=_cleared("release_at", "undo_until"),
+        repeat=_states(State.DRAFT),
+    ),
+    Event.DELETE: Rule(
+        by=Actor.CLIENT,
+        sources=FINAL | {State.DRAFT},
+        to=(),
+        told="deleted",
+    ),
+    # The marker: committed after the last RCPT reply and before DATA. Undo wins until then.
+    Event.BEGIN: Rule(
+        by=Actor.CLOCK,
+        sources=WAITING,
+        when=(*_OWNED, Condition.LIVE, Condition.DUE, Condition.UNEXPIRED),
+        to=((None, State.SENDING),),
+        told="sending",
+        writes=_given("lease_until"),
+    ),
+    Event.DEFER: Rule(
+        by=Actor.CLOCK,
+        sources=_IN_HAND,
+        when=_OWNED,
+        to=((None, State.RETRYING),),
+        told="deferred",
+        writes=_SETTLED,
+    ),
+    Event.REJECT: Rule(
+        by=Actor.CLOCK,
+        sources=_IN_HAND,
+        when=_OWNED,
+        to=(*_GAVE_UP, (None, State.FAILED)),
+        told="failed",
+        writes=_SETTLED,
+    ),
+    Event.ACCEPT: Rule(
+        by=Actor.CLOCK,
+        sources=_states(State.SENDING),
+        when=_OWNED,
+        to=((None, State.SENT),),
+        told="sent",
+        writes=_SETTLED,
+    ),
+    Event.ACCEPT_SOME: Rule(
+        by=Actor.CLOCK,
+        sources=_states(State.SENDING, State.RETRYING),
+        when=_OWNED,
+        to=((None, State.PARTIALLY_SENT),),
+        told="partially_sent",
+        writes=_SETTLED,
+    ),
+    Event.LOSE: Rule(
+        by=Actor.CLOCK,
+        sources=_states(State.SENDING),
+        when=_OWNED,
+        to=(
+            (Condition.MAY_RESEND, State.RETRYING),
+            (Condition.SOME_ACCEPTED, State.PARTIALLY_SENT),
+            (None, State.UNKNOWN),
+        ),
+        told="uncertain",
+        writes={**_SETTLED, "uncertain": lambda row, _: row.uncertain + 1},
+    ),
+    Event.EXPIRE: Rule(
+        by=Actor.CLOCK,
+        sources=WAITING,
+        when=(Condition.OVERDUE, Condition.UNLEASED),
+        to=(*_GAVE_UP, (None, State.EXPIRED)),
+        told="expired",
+    ),
+}
+
+
+def entering(state: State, event: Event) -> Mapping[str, Expression]:
+    """Return what every transition writes, whatever its rule: the invariants of the states.
+
+    Only a waiting email has a timer, only a final one an end, and a lease outlives
+    no transition but the marker.
+    """
+    delivered = state in {State.SENT, State.PARTIALLY_SENT}
+    return {
+        "version": lambda row, _: row.version + 1,
+        "updated_at": lambda _, change: change.at,
+        "claims": lambda row, _: row.claims if event is Event.BEGIN else 0,
+        "due_at": lambda _, change: change.due_at if state in WAITING else None,
+        "final_at": lambda _, change: change.at if state in FINAL else None,
+        "sent_at": lambda row, change: change.at if delivered else row.sent_at,
+        "lease_token": lambda row, _: row.lease_token if event is Event.BEGIN else None,
+        "lease_until": lambda _row, _change: 0,
+    }
+
+
+def holds(conditions: tuple[Condition, ...], row: Row, change: Change) -> bool:
+    """Tell whether all the conditions are met."""
+    return all(test(row, change) for condition in conditions for test in HOLDS[condition])
+
+
+def allowed(row: Row, change: Change, rules: Mapping[Event, Rule] = RULES) -> bool:
+    """Tell whether the change may happen to the row as it is."""
+    rule = rules[change.event]
+    current = change.version is None or change.version == row.version
+    return current and row.state in rule.sources and holds(rule.when, row, change)
+
+
+def fire(row: Row, change: Change, rules: Mapping[Event, Rule] = RULES) -> Row:
+    """Return the row after the change.
+
+    Raises:
+        UndosendError: as ``refusal`` says; the row is as it was.
+    """
+    if not allowed(row, change, rules):
+        raise refusal(row, change)
+    rule = rules[change.event]
+    target = next(
+        state
+        for condition, state in rule.to
+        if condition is None or holds((condition,), row, change)
+    )
+    writes = {**entering(target, change.event), **rule.writes}
+    return replace(row, state=target, **{name: new(row, change) for name, new in writes.items()})
+
+
+def told(event: Event, state: State) -> str:
+    """Return the type under which the log tells of the event that led to the state."""
+    return f"email.{state if state in FINAL and event is not Event.DELETE else RULES[event].told}"
+
+
+def repeats(row: Row, change: Change) -> bool:
+    """Tell whether the wish is already fulfilled, so that asking again succeeds silently."""
+    return row.state in RULES[change.event].repeat
+
+
+def refusal(row: Row, change: Change) -> UndosendError:
+    """Return why the change may not happen to the row: an error that tells the row's state."""
+    if change.version is not None and change.version != row.version:
+        return VersionMismatch(row.version)
+    code = _refusal_code(row, change.event)
+    wish = change.event.replace("_", " ")
+    detail = f"Too late to {wish}" if code == "too_late" else f"Cannot {wish}"
+    return WrongState(
+        code, row.state, f"{detail}: {_STANDING[row.state]}{_doubt(row)}", sent_at=row.sent_at
+    )
+
+
+def _refusal_code(row: Row, event: Event) -> str:
+    if event in {Event.EDIT, Event.SEND, Event.DELETE}:
+        return "not_draft"
+    if row.state in {State.SENDING, State.SENT, State.PARTIALLY_SENT}:
+        return "too_late"
+    if event is Event.REOPEN:
+        return "not_final"
+    if event is Event.UNDO and row.accepted > 0:
+        return "too_late"
+    if row.state is State.UNKNOWN or (event is Event.UNDO and row.uncertain > 0):
+        return "delivery_uncertain"
+    return "not_held"
+
+
+def _doubt(row: Row) -> str:
+    if row.state in WAITING and row.accepted > 0:
+        return " Some recipients have it already; cancel stops it for the others."
+    if row.state in WAITING and row.uncertain > 0:
+        return " It may have been delivered; cancel stops further attempts."
+    return ""
+
+
+_STANDING = {
+    State.DRAFT: "the email is a draft, and no timer holds it. Send it first.",
+    State.HELD: "the email is held. Undo makes it a draft, cancel ends it.",
+    State.RETRYING: "the email waits for another attempt. Undo or cancel stops that.",
+    State.SENDING: "the email is being handed over to the relay now. Its outcome will follow.",
+    State.SENT: "the email has left.",
+    State.PARTIALLY_SENT: "the email has left for some of its recipients.",
+    State.FAILED: "the email could not be sent. Reopen makes it a draft.",
+    State.UNKNOWN: "nobody can know whether the email was delivered. Reopen makes it a draft.",
+    State.EXPIRED: "the email expired before it could be sent. Reopen makes it a draft.",
+    State.CANCELED: "the email was canceled. Reopen makes it a draft.",
+}

@@ -1,0 +1,1 @@
+"""Ways in. Doors translate; the outbox decides."""

@@ -1,0 +1,125 @@
+"""How an email looks to clients. Times are RFC 3339 in UTC; durations are seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from undosend.domain.addresses import written
+from undosend.domain.clock import SECOND, rfc3339
+from undosend.domain.email import NEVER, WAITING, Address, Email, Row, State
+from undosend.spool.port import Logged
+
+
+def email(shown: Email, now: int) -> dict[str, Any]:
+    """Return the whole email."""
+    answer = summary(shown, now)
+    content = shown.content
+    answer["text"] = content.text
+    answer["html"] = content.html
+    answer["headers"] = dict(content.headers)
+    return answer
+
+
+def summary(shown: Email, now: int) -> dict[str, Any]:
+    """Return the email without its text, html and headers, as lists show it."""
+    row, content = shown.row, shown.content
+    draft = row.state is State.DRAFT
+    return {
+        "object": "email",
+        "id": row.id,
+        "status": row.state,
+        "undo_status": undo_status(row),
+        "revision": row.revision,
+        "version": row.version,
+        "message_id": row.message_id,
+        "created_at": rfc3339(row.created_at),
+        "updated_at": rfc3339(row.updated_at),
+        "release_at": _time(row.release_at),
+        "undo_until": _time(row.undo_until),
+        "undo_seconds_left": undo_seconds_left(row, now),
+        "expires_at": _time(None if row.expires_at == NEVER else row.expires_at),
+        "server_time": rfc3339(now),
+        "sent_at": _time(row.sent_at),
+        "next_attempt_at": _time(row.due_at if row.state is State.RETRYING else None),
+        "attempts": row.attempts,
+        "uncertain": row.uncertain,
+        "may_have_been_delivered": row.may_have_been_delivered,
+        "last_error": row.trouble,
+        "group_id": row.group_id,
+        "from": None if content.sender is None else written(content.sender),
+        "to": _written(content.to),
+        "cc": _written(content.cc),
+        "bcc": _written(content.bcc),
+        "reply_to": _written(content.reply_to),
+        "subject": content.subject,
+        "tags": [{"name": name, "value": value} for name, value in content.tags],
+        "attachments": [
+            {
+                "id": file.id,
+                "filename": file.filename,
+                "content_type": file.content_type,
+                "content_id": file.content_id,
+                "size": file.size,
+                "sha256": file.sha256,
+            }
+            for file in shown.attachments
+        ],
+        "recipients": [
+            {
+                "address": recipient.address,
+                "status": recipient.delivery,
+                "code": recipient.code,
+                "reply": recipient.reply,
+            }
+            for recipient in (() if draft else shown.recipients)
+        ],
+    }
+
+
+def undo_status(row: Row) -> str | None:
+    """Return what a front end may offer: null, pending (undo works), final or canceled.
+
+    RFC 8621 §7. ``pending`` is told by the row, never by a clock.
+    """
+    if row.state is State.DRAFT:
+        return "canceled" if row.revision else None
+    if row.state in WAITING:
+        return "final" if row.may_have_been_delivered else "pending"
+    return "canceled" if row.state is State.CANCELED else "final"
+
+
+def undo_seconds_left(row: Row, now: int) -> float:
+    """Return how much of the shown window is left, 0 where none runs."""
+    if row.state not in WAITING or row.undo_until is None:
+        return 0
+    return max(0, row.undo_until - now) / SECOND
+
+
+def logged(line: Logged) -> dict[str, Any]:
+    """Return one line of an email's history."""
+    return {
+        "object": "event",
+        "id": f"ev_{line.seq}",
+        "type": line.type,
+        "email_id": line.email_id,
+        "status": line.state,
+        "revision": line.revision,
+        "version": line.version,
+        "created_at": rfc3339(line.at),
+        "due_at": _time(line.due_at),
+        "detail": line.trouble,
+    }
+
+
+def listing(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """Return a list."""
+    return {"object": "list", "data": list(data), "has_more": has_more}
+
+
+def _time(instant: int | None) -> str | None:
+    return None if instant is None else rfc3339(instant)
+
+
+def _written(people: Sequence[Address]) -> list[str]:
+    return [written(person) for person in people]

@@ -1,0 +1,188 @@
+"""Transport manners that every handler shares; no collaborator of ours lives here.
+
+Handlers raise; ``write_error`` looks up the one table in ``problems``. No handler has a
+try/except for the sake of HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import structlog
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from undosend.domain.errors import TooLarge, UndosendError
+from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
+from undosend.doors.http.strict_json import decode
+
+log = structlog.get_logger(__name__)
+
+ACCOUNT = "default"
+"""The one account there is, until keys come."""
+
+BODY_LIMIT = 36 * 1024 * 1024
+"""Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
+
+_ALL_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
+_HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+@stream_request_body
+class Handler(RequestHandler):
+    """A request handler that answers with JSON, and with problems where something is wrong."""
+
+    parameters: ClassVar[frozenset[str]] = frozenset()
+    """The query parameters the handler takes; any other one is a mistake that it points out."""
+
+    problem_code: str | None = None
+    """The code of the problem that was the answer, for whoever counts."""
+
+    _body: bytearray | None = None
+    _too_large = False
+
+    @property
+    def account(self) -> str:
+        """Return the account the caller acts for."""
+        return ACCOUNT
+
+    @property
+    def base_url(self) -> str:
+        """Return the address under which this client reached us."""
+        return f"{self.request.protocol}://{self.request.host}"
+
+    def set_default_headers(self) -> None:
+        """Leave no trace of what we run, and let nobody guess types or keep copies."""
+        self.clear_header("Server")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cache-Control", "no-store")
+
+    def prepare(self) -> None:
+        """Refuse a body that is known to be too large before it is read."""
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdigit() and int(length) > BODY_LIMIT:
+            raise _too_large()
+        for name in self.request.query_arguments:
+            if name not in self.parameters:
+                known = ", ".join(sorted(self.parameters)) or "none"
+                raise BadRequest(
+                    "bad_parameter", f"There is no query parameter {name[:64]!r} here ({known})."
+                )
+
+    def data_received(self, chunk: bytes) -> None:
+        """Gather the body, as long as it is not too large."""
+        if self._body is None:
+            self._body = bytearray()
+        self._too_large = self._too_large or len(self._body) + len(chunk) > BODY_LIMIT
+        if self._too_large:
+            self._body.clear()
+        else:
+            self._body += chunk
+
+    def json_body(self, *, optional: bool = False) -> Any:
+        """Return the request's JSON value; ``{}`` where there is no body and none is needed.
+
+        Raises:
+            BadRequest, TooLarge.
+        """
+        if self._too_large:
+            raise _too_large()
+        body = bytes(self._body or b"")
+        self._body = None
+        if optional and not body:
+            return {}
+        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
+        kind, _, options = self.request.headers.get("Content-Type", "").partition(";")
+        charset = options.strip().lower().replace('"', "")
+        if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+            raise BadRequest(
+                "unsupported_media_type",
+                f"The body's type is {kind.strip()[:64] or 'not given'}"
+                f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
+            )
+        return decode(body)
+
+    def no_body(self) -> None:
+        """Refuse a body where there is nothing to say, but for an empty object."""
+        if self._body and self.json_body() != {}:
+            raise BadRequest("bad_parameter", "This call takes no body.")
+
+    def if_match(self) -> int | None:
+        """Return the version that the caller asks on condition of, if any."""
+        value = self.request.headers.get("If-Match", "*").strip()
+        if value == "*":
+            return None
+        digits = value.strip('"')
+        if value != f'"{digits}"' or not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
+            raise BadRequest("bad_parameter", 'If-Match takes one ETag as it was given, like "3".')
+        return int(digits)
+
+    def answer(self, body: Mapping[str, Any], status: int = 200) -> None:
+        """Finish with a JSON document; an email's version becomes its ETag."""
+        if body.get("object") == "email":
+            self.set_header("ETag", f'"{body["version"]}"')
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json; charset=UTF-8")
+        self.finish(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
+
+    def compute_etag(self) -> None:
+        """Make no ETag of our own: only an email's version is one."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with the problem that the error is."""
+        error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
+        self.problem_code = error.code
+        for name, value in headers(error).items():
+            self.set_header(name, value)
+        if error.code == "method_not_allowed":
+            self.set_header("Allow", ", ".join(self._allowed()))
+        self.set_status(KINDS[error.code].status)
+        self.set_header("Content-Type", "application/problem+json")
+        document = problem(error, base_url=self.base_url, instance=self.request.path)
+        self.finish(json.dumps(document, ensure_ascii=False))
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log our mistakes with their trace; a client's are counted, not told."""
+        if isinstance(value, UndosendError | HTTPError):
+            log.debug("request_refused", method=self.request.method, code=_as_ours(value, 0).code)
+        else:
+            log.error("request_failed", method=self.request.method, exc_info=(typ, value, tb))
+
+    def _allowed(self) -> list[str]:
+        own = type(self)
+        return [
+            method
+            for method in _ALL_METHODS
+            if getattr(own, method.lower()) is not getattr(RequestHandler, method.lower())
+        ]
+
+
+class NotFound(Handler):
+    """Whatever no route names."""
+
+    def prepare(self) -> None:
+        """Say that there is nothing here."""
+        raise HTTPError(404)
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"A request may have {BODY_LIMIT} octets.", BODY_LIMIT)
+
+
+def _as_ours(error: BaseException | None, status: int) -> UndosendError:
+    """Return the error in our words, whoever raised it."""
+    if isinstance(error, UndosendError) and error.code in KINDS:
+        return error
+    if isinstance(error, HTTPError):
+        status = error.status_code
+    details = {
+        400: "The request cannot be read.",
+        404: "Nothing answers to this path. /openapi.yaml lists what there is.",
+        405: "See the Allow header for the methods this path takes.",
+        413: "The request is too large.",
+    }
+    if status in _HTTP_CODES:
+        return BadRequest(_HTTP_CODES[status], details[status])
+    return BadRequest("internal", "Something went wrong here; the log has the details.")

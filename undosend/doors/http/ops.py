@@ -1,0 +1,121 @@
+"""For operators and newcomers: is it alive, is it ready, what is the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from html import escape
+from pathlib import Path
+
+from tornado.web import HTTPError
+
+from undosend.devinbox import DevInbox
+from undosend.doors.http import answers
+from undosend.doors.http.base import Handler
+from undosend.doors.http.problems import KINDS
+
+Readiness = Callable[[], Awaitable[dict[str, str]]]
+"""Return what is not ready, by name, with a sentence each; nothing where all is."""
+
+_PAGE_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
+
+
+class LiveHandler(Handler):
+    """``/livez``: the event loop turns. Asks nobody else."""
+
+    def get(self) -> None:
+        """Say so."""
+        self.answer({"status": "ok"})
+
+
+class ReadyHandler(Handler):
+    """``/readyz``: new mail can be taken and held mail leaves. Never asks the relay."""
+
+    def initialize(self, *, readiness: Readiness) -> None:
+        """Take the collaborator that the route table gives."""
+        self.readiness = readiness
+
+    async def get(self) -> None:
+        """Say whether it is, and what is in the way if not."""
+        unready = await self.readiness()
+        body = {"status": "unready" if unready else "ok", "reasons": unready}
+        self.answer(body, 503 if unready else 200)
+
+
+class OpenApiHandler(Handler):
+    """``/openapi.yaml``: the contract."""
+
+    def initialize(self, *, document: Path) -> None:
+        """Take where the document lies."""
+        self.document = document
+
+    def get(self) -> None:
+        """Show the document."""
+        self.set_header("Content-Type", "application/yaml")
+        self.finish(self.document.read_bytes())
+
+
+class PageHandler(Handler):
+    """``/``: what this is, for a browser that comes by; with its style sheet."""
+
+    def initialize(self, *, folder: Path) -> None:
+        """Take where the page lies."""
+        self.folder = folder
+
+    def get(self, name: str = "") -> None:
+        """Show the page or its style sheet."""
+        file = self.folder / (name or "index.html")
+        kind = "text/css" if file.suffix == ".css" else "text/html"
+        self.set_header("Content-Type", f"{kind}; charset=UTF-8")
+        self.set_header("Content-Security-Policy", _PAGE_POLICY)
+        self.finish(file.read_bytes())
+
+
+class ProblemHandler(Handler):
+    """``/problems/{code}``: what a problem means and what to do."""
+
+    def get(self, code: str) -> None:
+        """Explain it."""
+        kind = KINDS.get(code)
+        if kind is None:
+            raise HTTPError(404)
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
+        self.set_header("Content-Security-Policy", _PAGE_POLICY)
+        self.finish(
+            "<!doctype html><html lang=en><meta charset=utf-8>"
+            f"<title>{escape(kind.title)}</title><link rel=stylesheet href=/style.css>"
+            f"<main><p><code>{code}</code> &middot; HTTP {kind.status}</p>"
+            f"<h1>{escape(kind.title)}</h1><p>{escape(kind.advice)}</p></main></html>"
+        )
+
+
+class DevInboxHandler(Handler):
+    """``/dev/inbox``: what the development relay took, with ``--dev`` only."""
+
+    def initialize(self, *, inbox: DevInbox) -> None:
+        """Take the collaborator that the route table gives."""
+        self.inbox = inbox
+
+    def get(self) -> None:
+        """List what has arrived, oldest first."""
+        data = [entry.view() for entry in self.inbox.entries()]
+        self.answer(answers.listing(data, has_more=False))
+
+    def delete(self) -> None:
+        """Empty it."""
+        self.inbox.clear()
+        self.set_status(204)
+        self.clear_header("Content-Type")
+        self.finish()
+
+
+class MetricsHandler(Handler):
+    """``/metrics``, on a port of its own."""
+
+    def initialize(self, *, exposition: Callable[[], bytes]) -> None:
+        """Take what tells the metrics."""
+        self.exposition = exposition
+
+    def get(self) -> None:
+        """Show them in Prometheus's text format."""
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.finish(self.exposition())

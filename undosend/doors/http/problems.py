@@ -1,0 +1,170 @@
+"""The one table from errors to HTTP: problem documents after RFC 9457.
+
+``TITLES`` is also what the page ``/problems/<code>`` shows, so it is written for the person
+who meets the code for the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from undosend.domain.clock import rfc3339
+from undosend.domain.errors import (
+    InvalidEmail,
+    UndosendError,
+    VersionMismatch,
+    WrongState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem: HTTP status, a title that never changes, and what to do about it."""
+
+    status: int
+    title: str
+    advice: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "malformed_json": Kind(
+        400,
+        "The body is not strict JSON",
+        "Send one JSON value in UTF-8: no trailing commas or comments, no member twice, no NaN, "
+        "at most 32 levels deep. The detail says where reading stopped.",
+    ),
+    "bad_parameter": Kind(
+        400,
+        "A query parameter or header is wrong",
+        "The detail names the parameter or header and what it takes.",
+    ),
+    "not_found": Kind(
+        404,
+        "There is nothing here",
+        "Check the path and the id. An email of another account, or one that was deleted, "
+        "looks the same as one that never was.",
+    ),
+    "method_not_allowed": Kind(
+        405, "This path does not take this method", "The Allow header lists those it takes."
+    ),
+    "too_late": Kind(
+        409,
+        "Too late: the email is leaving or has left",
+        "The point of no return is a commit just before the message is handed over. The "
+        "member email_status says where the email stands; sent_at says when it left.",
+    ),
+    "delivery_uncertain": Kind(
+        409,
+        "The email may have been delivered",
+        "The line to the relay broke while the message was handed over, and nobody can know "
+        "whether it arrived. Undo cannot promise anything then. Cancel stops further attempts.",
+    ),
+    "not_draft": Kind(
+        409,
+        "The email is not a draft",
+        "Content can be changed, sent and deleted only while no timer holds the email. Undo "
+        "makes a held email a draft again, under the same id.",
+    ),
+    "not_held": Kind(
+        409,
+        "No timer holds the email",
+        "Undo, reschedule and send-now are for emails that wait for their time. Send a draft "
+        "to hold it; reopen an email that has ended.",
+    ),
+    "not_final": Kind(
+        409,
+        "The email has not ended",
+        "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown. "
+        "Undo a held email instead.",
+    ),
+    "version_mismatch": Kind(
+        412,
+        "The email has changed since you read it",
+        "Read it again, look at what changed, and repeat with the new ETag in If-Match.",
+    ),
+    "too_large": Kind(
+        413,
+        "The request or the message is too large",
+        "A message may have 25 MiB on the wire, where attachments grow by 37 %; text and html "
+        "1 MiB each.",
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "The body's type or encoding is not taken",
+        "Send Content-Type: application/json in UTF-8, without Content-Encoding.",
+    ),
+    "invalid_email": Kind(
+        422,
+        "The email cannot be taken as it is",
+        "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
+        "and a sentence. Nothing was kept or changed.",
+    ),
+    "internal": Kind(
+        500,
+        "undosend made a mistake",
+        "This is our fault, not yours. Whether the change happened is not known: read the email "
+        "before you repeat it. The service's log has the trace.",
+    ),
+    "unavailable": Kind(
+        503,
+        "The spool cannot answer",
+        "The database failed or is too busy. Whether the change happened is not known: read the "
+        "email, or repeat the request after the time in Retry-After.",
+    ),
+    "draining": Kind(
+        503,
+        "The service is stopping",
+        "It takes no new mail; undo and cancel still work until it has ended. Repeat the "
+        "request after the time in Retry-After.",
+    ),
+}
+
+_RETRY_AFTER_SECONDS = {"unavailable": 1, "draining": 5}
+
+
+class BadRequest(UndosendError):
+    """The request itself is wrong, whatever it is about; the door's own error."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, Any]:
+    """Return the error as a problem document; ``status`` in it is the HTTP status."""
+    kind = KINDS[error.code]
+    document: dict[str, Any] = {
+        "type": f"{base_url}/problems/{error.code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": str(error),
+        "instance": instance,
+        "code": error.code,
+    }
+    match error:
+        case WrongState():
+            document["email_status"] = error.state
+            document["sent_at"] = None if error.sent_at is None else rfc3339(error.sent_at)
+        case VersionMismatch():
+            document["version"] = error.version
+        case InvalidEmail():
+            document["detail"] = _summary(error)
+            document["errors"] = [
+                {"pointer": wrong.pointer, "code": wrong.code, "detail": wrong.detail}
+                for wrong in error.errors
+            ]
+    return document
+
+
+def headers(error: UndosendError) -> dict[str, str]:
+    """Return the headers that go with the problem."""
+    seconds = _RETRY_AFTER_SECONDS.get(error.code)
+    return {"Retry-After": str(seconds)} if seconds else {}
+
+
+def _summary(error: InvalidEmail) -> str:
+    first, *others = error.errors
+    more = f" And {len(others)} more." if others else ""
+    return f"{first.pointer or 'The body'}: {first.detail}{more}"

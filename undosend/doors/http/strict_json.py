@@ -1,0 +1,91 @@
+"""JSON that means one thing only (RFC 8259, RFC 7493): what parsers disagree on is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from undosend.doors.http.problems import BadRequest
+
+_DEPTH = 32
+_MEMBERS = 1000
+_DIGITS = 400
+_COMMAS = 3_000_000
+"""More than two texts of 1 MiB can hold; parsing so many values takes a tenth of a second."""
+_NESTING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def decode(body: bytes) -> Any:
+    """Return the value the body holds.
+
+    Raises:
+        BadRequest: malformed_json, in words that say what and where.
+    """
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse(f"The body is not UTF-8: octet {error.start} is wrong.")
+    if text.startswith("\ufeff"):
+        _refuse("The body starts with a byte order mark; leave it out.")
+    if body.count(b",") > _COMMAS:
+        _refuse("The body has too many values.")
+    _check_depth(body)
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_members,
+            parse_constant=_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+        )
+    except json.JSONDecodeError as error:
+        _refuse(f"{error.msg} in line {error.lineno}, column {error.colno}.")
+
+
+def _check_depth(body: bytes) -> None:
+    """Refuse deep nesting before the parser recurses into it."""
+    if body.count(b"[") + body.count(b"{") <= _DEPTH:
+        return
+    depth = 0
+    for token in _NESTING.finditer(body):
+        octet = token[0]
+        if octet in b"[{":
+            depth += 1
+            if depth > _DEPTH:
+                _refuse(f"The body is nested deeper than {_DEPTH} levels.")
+        elif octet in b"]}":
+            depth -= 1
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MEMBERS:
+        _refuse(f"An object has more than {_MEMBERS} members.")
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        _refuse(f"The member {json.dumps(twice[:64])} is there twice.")
+    return members
+
+
+def _constant(name: str) -> NoReturn:
+    _refuse(f"{name} is not a JSON number.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        _refuse("A number is too large.")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        _refuse("A number has too many digits.")
+    return int(digits)
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise BadRequest("malformed_json", detail)

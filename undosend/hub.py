@@ -1,0 +1,39 @@
+"""Repeats committed changes to whoever listens.
+
+An instance, never a module's set: two services in one process do not hear each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from undosend.spool.port import Logged
+
+Listener = Callable[[Sequence[Logged]], None]
+"""Told what one commit changed, in order. Must return at once and never raise."""
+
+
+class Hub:
+    """Who hears of changes. The publisher never waits: listeners queue for themselves."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        return f"<Hub {len(self._listeners)} listeners>"
+
+    def publish(self, changes: Sequence[Logged]) -> None:
+        """Tell every listener; called by the spool right after a commit."""
+        if changes:
+            for listener in tuple(self._listeners):
+                listener(changes)
+
+    @contextmanager
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Tell the listener of every change until the block is left."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)

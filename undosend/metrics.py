@@ -1,0 +1,107 @@
+"""What can be counted from outside: a registry of our own, gathered without asking per email."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from undosend.domain.clock import SECOND
+from undosend.domain.email import NEVER, State
+from undosend.spool.port import Agenda, Logged
+
+_LATENESS = (0.1, 0.5, 1, 2, 5, 10, 60, 300, 1800)
+
+
+class Metrics:
+    """Counters and gauges of one service; an ``attempt.Observer`` and a ``hub.Listener``."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._emails = Gauge(
+            "undosend_emails", "Emails by status.", ["status"], registry=self.registry
+        )
+        self._oldest_due = Gauge(
+            "undosend_oldest_due_age_seconds",
+            "How long the longest due email has been waiting for a sender.",
+            registry=self.registry,
+        )
+        self._lateness = Histogram(
+            "undosend_send_lateness_seconds",
+            "Seconds from the due time of an email to its point of no return.",
+            buckets=_LATENESS,
+            registry=self.registry,
+        )
+        self._undo = Counter(
+            "undosend_undo", "Undo requests by result.", ["result"], registry=self.registry
+        )
+        self._attempts = Counter(
+            "undosend_smtp_attempts", "Attempts by verdict.", ["verdict"], registry=self.registry
+        )
+        self._uncertain = Counter(
+            "undosend_uncertain", "Attempts with an unknown outcome.", registry=self.registry
+        )
+        self._fenced = Counter(
+            "undosend_fenced",
+            "Attempts stopped because the email was no longer theirs.",
+            registry=self.registry,
+        )
+        self._breaker = Gauge(
+            "undosend_breaker_open", "1 while the relay is taken for dead.", registry=self.registry
+        )
+        self._looked = Gauge(
+            "undosend_claim_last_success_timestamp_seconds",
+            "When the releaser last looked at the spool.",
+            registry=self.registry,
+        )
+        self._requests = Counter(
+            "undosend_http_requests",
+            "Requests by route and status code.",
+            ["route", "code"],
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "undosend_http_seconds", "Seconds to answer a request.", registry=self.registry
+        )
+        self._undone = self._undo.labels("undone")
+
+    def begun(self, late_seconds: float) -> None:
+        """An email passed its marker, so long after it was due."""
+        self._lateness.observe(max(0, late_seconds))
+
+    def ended(self, verdict: str) -> None:
+        """An attempt came to an event, or to ``fenced``."""
+        self._attempts.labels(verdict).inc()
+        if verdict == "fenced":
+            self._fenced.inc()
+
+    def heard(self, changes: Sequence[Logged]) -> None:
+        """Count what commits tell of."""
+        for change in changes:
+            if change.type == "email.undone":
+                self._undone.inc()
+            elif change.type in {"email.uncertain", "email.unknown"}:
+                self._uncertain.inc()
+
+    def requested(self, route: str, status: int, seconds: float, problem: str | None) -> None:
+        """Count a request; a refused undo also by why it was refused."""
+        self._requests.labels(route, status).inc()
+        self._seconds.observe(seconds)
+        if problem and route == "undo":
+            result = {"delivery_uncertain": "uncertain"}.get(problem, problem)
+            self._undo.labels(result).inc()
+
+    def gather(
+        self, census: dict[State, int], agenda: Agenda, *, now: int, looked_at: int, breaker: bool
+    ) -> None:
+        """Take in what only the spool knows; called on a timer, not by the scrape."""
+        for state in State:
+            self._emails.labels(state).set(census.get(state, 0))
+        waited = 0 if agenda.due_at == NEVER else max(0, now - agenda.due_at)
+        self._oldest_due.set(waited / SECOND)
+        self._looked.set(looked_at / SECOND)
+        self._breaker.set(breaker)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus's text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,300 @@
+"""The relay over SMTP: a bounded pool of kept aiosmtplib connections.
+
+Not ``sendmail``: the marker must be committed between the last RCPT reply and DATA. And not
+``SMTP.data`` either: by saying DATA ourselves we know whether a line broke before the message
+began (surely not sent) or after (nobody can know).
+
+Every exception of the library becomes a value here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import aiosmtplib
+import structlog
+
+from undosend.domain.clock import Clock
+from undosend.domain.retry import Reply
+from undosend.relay.breaker import Breaker
+from undosend.relay.port import Lost, Offered, Unreached
+from undosend.relay.url import RelayAddress
+
+log = structlog.get_logger(__name__)
+
+_BROKEN = (aiosmtplib.SMTPException, OSError)
+"""Whatever goes wrong with a line: EOF, reset, time-out, TLS; SMTP replies are told apart first."""
+
+_IDLE_SECONDS = 30
+_MOST_EMAILS = 100
+_QUIT_SECONDS = 2
+_CLOSING = 421
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds to wait for a reply: to a command, and to the final dot (RFC 5321 §4.5.3.2)."""
+
+    command: float = 60
+    data: float = 600
+
+
+@dataclass(slots=True)
+class _Connection:
+    client: aiosmtplib.SMTP
+    emails: int = 0
+    idle_since: float = 0
+
+
+class SmtpRelay:
+    """A ``Relay`` that speaks SMTP to one address over at most ``connections`` lines."""
+
+    def __init__(
+        self,
+        address: RelayAddress,
+        *,
+        clock: Clock,
+        connections: int = 10,
+        patience: Patience = Patience(),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._address = address
+        self._clock = clock
+        self._most = connections
+        self._patience = patience
+        self._tls = tls or ssl.create_default_context()
+        self._breaker = Breaker(clock)
+        self._idle: list[_Connection] = []
+        self._busy = 0
+
+    def __repr__(self) -> str:
+        return f"<SmtpRelay {self._busy} busy, {len(self._idle)} idle, {self._breaker!r}>"
+
+    @property
+    def breaker_open(self) -> bool:
+        """Tell whether the relay is taken for dead."""
+        return self._breaker.open
+
+    def room(self) -> int:
+        """Return how many dialogues may begin now; 0 while the breaker is open."""
+        return self._breaker.room(self._most - self._busy)
+
+    def reopens_at(self) -> int | None:
+        """Return when the next probe may go out, while the breaker is open."""
+        return self._breaker.probe_at
+
+    @asynccontextmanager
+    async def dialogue(self) -> AsyncIterator[SmtpDialogue]:
+        """Return a turn on a connection, which is reset, kept or dropped at the end."""
+        self._busy += 1
+        turn = SmtpDialogue(self, self._patience)
+        try:
+            yield turn
+            kept = await turn.end()
+        except BaseException:
+            turn.drop()  # a reply may still be on its way: the line is out of step
+            raise
+        finally:
+            self._busy -= 1
+        if kept:
+            kept.idle_since = self._clock.monotonic()
+            self._idle.append(kept)
+
+    async def probe(self) -> str | None:
+        """Connect, secure and log in once; return what went wrong, if anything did."""
+        try:
+            self._idle.append(await self.connect())
+        except _BROKEN as error:
+            return _reason(error)
+        return None
+
+    async def close(self) -> None:
+        """Say QUIT to every connection that is idle."""
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(_quit(connection) for connection in idle))
+
+    async def kept(self) -> _Connection | None:
+        """Return a connection that waits for work, if a fresh enough one does."""
+        while self._idle:
+            connection = self._idle.pop()
+            rested = self._clock.monotonic() - connection.idle_since
+            fresh = rested < _IDLE_SECONDS and connection.emails < _MOST_EMAILS
+            if fresh and connection.client.is_connected:
+                return connection
+            await _quit(connection)
+        return None
+
+    async def connect(self) -> _Connection:
+        """Return a new connection, greeted, secured and logged in.
+
+        Raises:
+            SMTPException, OSError: there is none; the breaker knows.
+        """
+        self._breaker.begun()
+        address = self._address
+        client = aiosmtplib.SMTP(
+            hostname=address.host,
+            port=address.port,
+            use_tls=address.implicit_tls,
+            start_tls=address.start_tls,
+            tls_context=self._tls if address.implicit_tls or address.start_tls else None,
+            username=address.username,
+            password=address.password,
+            local_hostname=socket.gethostname(),
+            timeout=self._patience.command,
+        )
+        try:
+            await client.connect()
+        except _BROKEN:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return _Connection(client)
+
+
+class SmtpDialogue:
+    """One email's turn. After it the connection is clean and kept, or dropped."""
+
+    def __init__(self, relay: SmtpRelay, patience: Patience) -> None:
+        self._relay = relay
+        self._patience = patience
+        self._connection: _Connection | None = None
+        self._open = False
+
+    async def offer(self, mail_from: str, rcpt_to: Sequence[str], size: int) -> Offered | Unreached:
+        """Say MAIL and RCPT, and return the replies; nothing has been sent."""
+        try:
+            refusal = await self._begin(mail_from, size)
+            if refusal:
+                return Offered(dict.fromkeys(rcpt_to, refusal))
+            return Offered({address: await self._recipient(address) for address in rcpt_to})
+        except _BROKEN as error:
+            self.drop()
+            return Unreached(_reason(error))
+
+    async def transmit(self, raw: bytes) -> Reply | Lost | Unreached:
+        """Say DATA, the message and the final dot; what follows is final or uncertain."""
+        assert self._connection is not None  # noqa: S101 - offered before
+        client = self._connection.client
+        try:
+            ready = await client.execute_command(b"DATA")
+        except _BROKEN as error:
+            self.drop()
+            return Unreached(_reason(error))
+        if ready.code != aiosmtplib.SMTPStatus.start_input:
+            return self._heard(ready) or self._nonsense(ready)
+        self._connection.emails += 1
+        try:
+            final = await self._message(client, raw)
+        except _BROKEN as error:
+            self.drop()
+            return Lost(_reason(error))
+        self._open = False
+        reply = self._heard(final)
+        return reply or Lost(self._nonsense(final).reason)
+
+    async def end(self) -> _Connection | None:
+        """Return the connection if it can serve again, after a RSET where one is due."""
+        connection = self._connection
+        if connection and self._open:
+            try:
+                await connection.client.rset()
+            except _BROKEN:
+                self.drop()
+        connection, self._connection = self._connection, None
+        return connection
+
+    async def _begin(self, mail_from: str, size: int) -> Reply | None:
+        """Say MAIL on a kept connection, or on a new one; return the refusal, if any."""
+        kept = await self._relay.kept()
+        if kept:
+            self._connection = kept
+            try:
+                return await self._mail(mail_from, size)
+            except aiosmtplib.SMTPServerDisconnected:
+                self.drop()  # it had hung up while we rested: not a word was said yet
+        self._connection = await self._relay.connect()
+        return await self._mail(mail_from, size)
+
+    async def _mail(self, mail_from: str, size: int) -> Reply | None:
+        assert self._connection is not None  # noqa: S101 - just set
+        client = self._connection.client
+        options = [f"SIZE={size}"] if client.supports_extension("size") else []
+        self._open = True
+        try:
+            await client.mail(mail_from, options=options)
+        except aiosmtplib.SMTPSenderRefused as refused:
+            return self._definite(refused)
+        return None
+
+    async def _recipient(self, address: str) -> Reply:
+        assert self._connection is not None  # noqa: S101 - MAIL was said
+        try:
+            reply = await self._connection.client.rcpt(address)
+        except aiosmtplib.SMTPRecipientRefused as refused:
+            return self._definite(refused)
+        return Reply(reply.code, reply.message)
+
+    async def _message(self, client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
+        """Write the message, dot-stuffed (RFC 5321 §4.5.2), and wait for the last reply."""
+        protocol = client.protocol
+        if protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
+        stuffed = raw.replace(b"\r\n.", b"\r\n..")
+        protocol.write((b"." if raw.startswith(b".") else b"") + stuffed + b".\r\n")
+        return await protocol.read_response(timeout=self._patience.data)
+
+    def _definite(self, refused: aiosmtplib.SMTPResponseException) -> Reply:
+        response = aiosmtplib.SMTPResponse(refused.code, refused.message)
+        reply = self._heard(response)
+        if reply is None:
+            raise aiosmtplib.SMTPServerDisconnected(self._nonsense(response).reason)
+        return reply
+
+    def _heard(self, response: aiosmtplib.SMTPResponse) -> Reply | None:
+        """Return the reply if it is one that decides something; 421 also ends the connection."""
+        if response.code == _CLOSING:
+            self.drop()
+        if 200 <= response.code < 300 or 400 <= response.code < 600:
+            return Reply(response.code, response.message)
+        return None
+
+    def _nonsense(self, response: aiosmtplib.SMTPResponse) -> Unreached:
+        self.drop()
+        return Unreached(f"The relay answered out of turn ({response.code}).")
+
+    def drop(self) -> None:
+        """Close the connection without another word."""
+        if self._connection:
+            self._connection.client.close()
+            self._connection = None
+        self._open = False
+
+
+async def _quit(connection: _Connection) -> None:
+    with suppress(*_BROKEN):
+        if connection.client.is_connected:
+            await connection.client.quit(timeout=_QUIT_SECONDS)
+    connection.client.close()
+
+
+def _reason(error: BaseException) -> str:
+    """Return what happened to the line, in words that hold no address and no secret."""
+    match error:
+        case aiosmtplib.SMTPAuthenticationError():
+            return f"The relay refused our login ({error.code}). Check the relay URL's password."
+        case aiosmtplib.SMTPResponseException():
+            return f"The relay does not want to talk to us ({error.code})."
+        case ssl.SSLCertVerificationError():
+            return f"The relay's certificate is not valid: {error.verify_message}."
+        case aiosmtplib.SMTPTimeoutError() | TimeoutError():
+            return "The relay did not answer in time."
+        case aiosmtplib.SMTPServerDisconnected() | ConnectionError():
+            return f"The relay hung up or cannot be reached: {error}"
+        case _:
+            return f"The relay cannot be reached: {error}"

@@ -1,0 +1,77 @@
+"""Where the relay is and how to talk to it, read from one URL."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from undosend.domain.errors import Misconfigured
+
+_PORTS = {"smtp": 587, "smtps": 465}
+_TLS_CHOICES = {"required", "off"}
+_EXAMPLE = "smtp://user:password@mail.example.com:587 or smtps://mail.example.com"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAddress:
+    """The next hop. implicit_tls: TLS from the first octet; start_tls: STARTTLS is required."""
+
+    host: str
+    port: int
+    implicit_tls: bool
+    start_tls: bool
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def relay_address(url: str) -> RelayAddress:
+    """Return what the URL says: ``smtp://`` requires STARTTLS, ``smtps://`` is TLS throughout.
+
+    A loopback relay, and one that says ``?tls=off``, is spoken to in the clear; never with
+    a password unless it is loopback.
+
+    Raises:
+        Misconfigured: in words that hold nothing of the URL but its host.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        raise Misconfigured(f"The relay URL must look like {_EXAMPLE}.") from None
+    host = parts.hostname
+    if not host or parts.path not in {"", "/"} or parts.fragment:
+        raise Misconfigured(f"The relay URL must look like {_EXAMPLE}.")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    tls = options.pop("tls", "required")
+    if options or tls not in _TLS_CHOICES:
+        raise Misconfigured(
+            "The relay URL takes one option: ?tls=required (the default) or ?tls=off."
+        )
+    implicit, local = parts.scheme == "smtps", is_loopback(host)
+    if tls == "off" and parts.username and not local:
+        raise Misconfigured(
+            f"The relay URL would send a password to {host} without TLS. "
+            "Drop ?tls=off, or drop the password."
+        )
+    return RelayAddress(
+        host=host,
+        port=port,
+        implicit_tls=implicit,
+        start_tls=not implicit and not local and tls == "required",
+        username=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether the host is this machine, by its name or address alone (no look-up)."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,347 @@
+"""What an operator can choose, where each choice may be written, and what is wrong with it.
+
+The fields of ``Settings`` are the only list: the command line, the environment, the help and
+the README's table are generated from it. Nothing here opens, binds or connects anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from urllib.parse import urlsplit
+
+from annotated_types import Ge, Gt, Le, MinLen
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from undosend.domain.errors import Misconfigured
+
+_PREFIX = "UNDOSEND_"
+_CONFIDENTIAL = ("relay_url", "database_url")
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+# A Service named "undosend" makes Kubernetes set UNDOSEND_PORT=tcp://… and its kin in each pod.
+_SERVICE_LINK = re.compile(r"UNDOSEND_(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_(TCP|UDP).*)")
+_SERVICE_LINKS = (
+    "Kubernetes set it for a Service of that name: give the pod enableServiceLinks: false."
+)
+
+
+def async_database_url(url: str) -> str:
+    """Return the URL with the asynchronous driver that SQLAlchemy is to use.
+
+    Raises:
+        Misconfigured: the scheme is not ours, or the database would not outlive the process.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme in ("postgresql", "postgres"):
+        return f"postgresql+asyncpg://{rest}"
+    if scheme != "sqlite":
+        raise Misconfigured(
+            "The mail can be kept in SQLite or PostgreSQL only: write sqlite:///file.db or "
+            "postgresql://user:password@host/name; the driver is chosen by itself."
+        )
+    if rest in ("", "/") or ":memory:" in rest or "?" in rest:
+        raise Misconfigured(
+            "An SQLite database has to be a plain file, because mail in memory is gone when "
+            "the service stops: write sqlite:///undosend.db or sqlite:////var/lib/undosend.db."
+        )
+    if not rest.startswith("/"):
+        raise Misconfigured(
+            "An SQLite database is on no host: write three slashes before a path from here "
+            "(sqlite:///undosend.db) and four before one from the root."
+        )
+    return f"sqlite+aiosqlite://{rest}"
+
+
+def _database(url: str) -> str:
+    try:
+        async_database_url(url)
+    except Misconfigured as error:
+        raise ValueError(str(error)) from None
+    return url
+
+
+def _loopback(host: str) -> str:
+    try:
+        loopback = host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError(
+            f"{host!r} would let other machines in, and there are no API keys yet to tell who "
+            "may send (they come with a later version). Use 127.0.0.1, ::1 or localhost, and "
+            "reach it from elsewhere through an SSH tunnel or a proxy that asks who is there."
+        )
+    return host
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"{url!r} is no address that links can start with: "
+            "write it like https://mail.example.org, without ? and #."
+        )
+    return url.rstrip("/")
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Everything an operator can choose; whole and within its limits as soon as it exists."""
+
+    host: Annotated[str, AfterValidator(_loopback)] = Field(
+        default="127.0.0.1",
+        description="Address to serve on; loopback only, until there are API keys.",
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="Port to serve on; 0 takes any free one."
+    )
+    database_url: Annotated[str, AfterValidator(_database)] = Field(
+        default="sqlite:///undosend.db",
+        repr=False,
+        description="Where the mail is kept: sqlite:///from-here.db, sqlite:////from-root.db or "
+        "postgresql://user:password@host/name.",
+    )
+    relay_url: SecretStr | None = Field(
+        default=None,
+        min_length=1,
+        description="SMTP server that takes the mail onward: smtp://user:password@host:587 or "
+        "smtps://…. Other users see a command line: prefer the variable or its _FILE.",
+    )
+    dev: bool = Field(
+        default=False,
+        description="Development: without a relay URL, keep what is sent in an inbox here.",
+    )
+    grace_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="Undo still works this long after the window that people are shown.",
+    )
+    default_delay_seconds: int = Field(
+        default=10, ge=0, le=2_592_000, description="Undo window of an email that names none."
+    )
+    max_delay_seconds: int = Field(
+        default=2_592_000, ge=0, le=2_592_000, description="Longest delay an email may ask for."
+    )
+    public_url: Annotated[str, AfterValidator(_public)] | None = Field(
+        default=None,
+        description="Address under which clients reach this service; links start with it.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to serve the metrics on."
+    )
+    metrics_port: int = Field(
+        default=9464,
+        ge=0,
+        le=65_535,
+        description="Port to serve the metrics on; 0 takes any free one.",
+    )
+    relay_connections: int = Field(
+        default=10, ge=1, le=1000, description="Most connections kept to the relay at once."
+    )
+    relay_timeout_seconds: float = Field(
+        default=60, gt=0, le=3600, description="Longest wait for the relay's reply to a command."
+    )
+    data_timeout_seconds: float = Field(
+        default=600,
+        gt=0,
+        le=3600,
+        description="Longest wait for its reply to a whole message (RFC 5321 §4.5.3.2.6); "
+        "a shorter one makes more deliveries uncertain.",
+    )
+    lifetime_hours: float = Field(
+        default=24,
+        gt=0,
+        le=720,
+        description="How long an email that the relay defers is tried again.",
+    )
+    uncertain_policy: Literal["resend_once", "hold"] = Field(
+        default="resend_once",
+        description="After a line broke in mid-message: send once more, or leave it to a person.",
+    )
+    drain_seconds: float = Field(
+        default=25,
+        ge=0,
+        le=600,
+        description="Longest wait at a stop for running deliveries to end.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe lines to log."
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.default_delay_seconds > self.max_delay_seconds:
+            raise ValueError(
+                f"{option('default_delay_seconds')} ({self.default_delay_seconds}) is longer than "
+                f"{option('max_delay_seconds')} ({self.max_delay_seconds}): "
+                "shorten the first or raise the second."
+            )
+        if self.port == self.metrics_port != 0:
+            raise ValueError(
+                f"{option('port')} and {option('metrics_port')} are both {self.port}: "
+                "give the metrics a port of their own."
+            )
+        return self
+
+
+def option(name: str) -> str:
+    """Return a field's option on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """Return a field's environment variable; with ``_FILE`` it names a file with the value."""
+    return _PREFIX + name.upper()
+
+
+def load(
+    given: Mapping[str, object], environ: Mapping[str, str], *, serving: bool = True
+) -> Settings:
+    """Return what was chosen: ``given`` wins over variables, these over files they name.
+
+    An empty variable counts as not set. Only a service that is to ``serve`` needs a relay.
+
+    Raises:
+        Misconfigured: says all that is wrong, where it is written and what to do; never
+            contains a relay or database URL.
+    """
+    values, places = _variables(environ)
+    values |= given
+    places |= {name: option(name) for name in given}
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        raise _misconfigured([_sentence(one, values, places) for one in details]) from None
+    if serving and not settings.dev and settings.relay_url is None:
+        raise Misconfigured(
+            f"There is no relay to send through. Name one with {option('relay_url')}, "
+            f"{variable('relay_url')} or {variable('relay_url')}_FILE "
+            "(smtp://user:password@host:587), or start with --dev, which keeps all mail in an "
+            "inbox on this machine."
+        )
+    return settings
+
+
+def data(name: str) -> Path:
+    """Return the folder ``name`` shipped with undosend: in the package, else in the checkout."""
+    package = Path(__file__).parent
+    places = (package / f"_{name.replace('-', '_')}", package.parent / name)
+    for place in places:
+        if place.exists():
+            return place
+    raise Misconfigured(
+        f"This installation is incomplete: neither {places[0]} nor {places[1]} exists. "
+        "Install undosend again."
+    )
+
+
+def _variables(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the values of our variables by field, and the variable that each stands in."""
+    known = {variable(name) + end: name for name in Settings.model_fields for end in ("", "_FILE")}
+    values: dict[str, object] = {}
+    places: dict[str, str] = {}
+    wrong: list[str] = []
+    for key, text in environ.items():
+        if not key.upper().startswith(_PREFIX) or not text:
+            continue
+        name = known.get(key)
+        if name is None:
+            wrong.append(_unknown(key, known))
+        elif name in places:
+            wrong.append(f"{variable(name)} and {variable(name)}_FILE are both set: remove one.")
+        else:
+            places[name] = key
+            try:
+                values[name] = _content(key, text) if key.endswith("_FILE") else text
+            except Misconfigured as error:
+                wrong.append(str(error))
+    if wrong:
+        raise _misconfigured(wrong)
+    return values, places
+
+
+def _content(key: str, path: str) -> str:
+    if "://" in path:  # a URL in the wrong variable may hold a password: do not repeat it
+        raise Misconfigured(
+            f"{key} takes the name of a file, and this is a URL: "
+            f"put the URL itself into {key.removesuffix('_FILE')}."
+        )
+    try:
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise Misconfigured(
+            f"{key} names {path}, which cannot be read ({reason}): "
+            "mount the file there, let the service's user read it, or remove the variable."
+        ) from None
+    if not text:
+        raise Misconfigured(f"{key} names {path}, which is empty: write the value into it.")
+    return text
+
+
+def _unknown(key: str, known: Mapping[str, str]) -> str:
+    if _SERVICE_LINK.fullmatch(key):
+        return f"{key} is no setting. {_SERVICE_LINKS}"
+    nearest = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0)[0]
+    return (
+        f"{key} is no setting; the nearest is {nearest}. Rename or remove it "
+        "(`undosend serve --help` lists them all)."
+    )
+
+
+def _sentence(error: ErrorDetails, values: Mapping[str, object], places: Mapping[str, str]) -> str:
+    cause = error.get("ctx", {}).get("error")
+    if not error["loc"]:
+        return str(cause)
+    name = str(error["loc"][0])
+    place = places.get(name, option(name))
+    if name not in Settings.model_fields:
+        return f"{place} is no setting (`undosend serve --help` lists them all)."
+    if cause is not None:
+        return f"{place}: {cause}"
+    field, value = Settings.model_fields[name], values[name]
+    shown = "wrong" if name in _CONFIDENTIAL else repr(value)
+    end = _SERVICE_LINKS if str(value).startswith("tcp://") else _repair(field)
+    return f"{place} is {shown}, but it takes {accepted(field)}. {end}"
+
+
+def accepted(field: FieldInfo) -> str:
+    """Return in words what the field takes: ``a whole number from 0 to 65535``."""
+    if get_origin(field.annotation) is Literal:
+        return "one of " + ", ".join(get_args(field.annotation))
+    words = [_KINDS.get(field.annotation, "a text")]
+    for limit in field.metadata:
+        match limit:
+            case Ge():
+                words.append(f"from {limit.ge}")
+            case Gt():
+                words.append(f"above {limit.gt}")
+            case Le():
+                words.append(f"up to {limit.le}")
+            case MinLen():
+                words.append("that is not empty")
+    return " ".join(words)
+
+
+def _repair(field: FieldInfo) -> str:
+    return "Correct it" + (
+        "." if field.default is None else f", or remove it for the default ({field.default})."
+    )
+
+
+def _misconfigured(sentences: list[str]) -> Misconfigured:
+    return Misconfigured(" Also: ".join(sentences))

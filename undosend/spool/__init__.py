@@ -1,0 +1,1 @@
+"""The durable store: a port, and the adapters that keep its promises."""

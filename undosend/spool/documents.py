@@ -1,0 +1,94 @@
+"""How values are written down: content as a JSON document, rows as tuples, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+from typing import Any
+
+from undosend.domain.email import (
+    Address,
+    Attachment,
+    Content,
+    Delivery,
+    Email,
+    Recipient,
+    Row,
+    State,
+)
+from undosend.spool.port import Logged
+from undosend.spool.tables import emails
+
+ROW_WIDTH = len(emails.columns)
+
+row_values = attrgetter(*(column.name for column in emails.columns))
+"""Return a row's values in the order of the table's columns, which is that of ``Row``."""
+
+_PEOPLE = ("to", "cc", "bcc", "reply_to")
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """Return the row that the columns of table ``emails`` make."""
+    return Row(values[0], values[1], State(values[2]), *values[3:ROW_WIDTH])
+
+
+def email_of(values: Sequence[Any]) -> Email:
+    """Return the email that a line of ``Statements.emails`` makes."""
+    document, attached, addressed = values[ROW_WIDTH:]
+    return Email(
+        row_of(values),
+        content_of(document),
+        tuple(Attachment(*described) for described in sorted(json.loads(attached))),
+        tuple(
+            Recipient(address, Delivery(delivery), code, reply)
+            for _, address, delivery, code, reply in sorted(json.loads(addressed))
+        ),
+    )
+
+
+def logged_of(values: Sequence[Any]) -> Logged:
+    """Return the line of the log that the columns of table ``events`` make."""
+    seq, account, email_id, type_, state, *rest = values
+    return Logged(seq, account, email_id, type_, State(state), *rest)
+
+
+def document(content: Content) -> str:
+    """Return the content as JSON text; empty parts are left out."""
+    parts: dict[str, Any] = {}
+    if content.sender:
+        parts["from"] = [content.sender.email, content.sender.name]
+    for name in _PEOPLE:
+        if people := getattr(content, name):
+            parts[name] = [[person.email, person.name] for person in people]
+    for name in ("subject", "headers", "tags"):
+        if value := getattr(content, name):
+            parts[name] = value
+    for name in ("text", "html"):
+        if (value := getattr(content, name)) is not None:
+            parts[name] = value
+    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+
+
+def content_of(text: str) -> Content:
+    """Return the content that ``document`` wrote."""
+    parts: Mapping[str, Any] = json.loads(text)
+
+    def people(name: str) -> tuple[Address, ...]:
+        return tuple(Address(*person) for person in parts.get(name, ()))
+
+    def pairs(name: str) -> tuple[tuple[str, str], ...]:
+        return tuple((key, value) for key, value in parts.get(name, ()))
+
+    return Content(
+        sender=Address(*parts["from"]) if "from" in parts else None,
+        to=people("to"),
+        cc=people("cc"),
+        bcc=people("bcc"),
+        reply_to=people("reply_to"),
+        subject=parts.get("subject", ""),
+        text=parts.get("text"),
+        html=parts.get("html"),
+        headers=pairs("headers"),
+        tags=pairs("tags"),
+    )

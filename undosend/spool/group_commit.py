@@ -1,0 +1,181 @@
+"""Many callers, one transaction: what arrives while a commit runs shares the next one.
+
+No timer and no batch size is involved. A lone caller is committed at once; under load the
+groups grow by themselves, and the price of a commit is shared by all that are in it.
+
+Each operation stands alone all the same: where a group fails before its commit, its members
+are tried again one by one, so that only the one at fault fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import structlog
+
+from undosend.domain.errors import Unavailable, UndosendError
+
+log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+_MOST = 500
+
+
+class Transaction(Protocol):
+    """An open transaction of some store, as far as this module needs to know."""
+
+    async def commit(self) -> None:
+        """Make everything durable, then tell whoever listens."""
+
+    async def rollback(self) -> None:
+        """Undo everything; never raises."""
+
+
+Work = Callable[[Any, Sequence[Item]], Awaitable[Sequence[Answer | UndosendError]]]
+"""One kind of operation on many items in one transaction: an answer or an error for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Item, Answer]):
+    """A kind of operation.
+
+    work: does it. subject: what an item is about; two items about the same subject are
+    never given to one call, so that the second meets what the first has done.
+    """
+
+    work: Work[Item, Answer]
+    subject: Callable[[Item], Hashable] = id
+
+
+@dataclass(slots=True)
+class _Asked:
+    kind: Kind[Any, Any]
+    item: Any
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class _Batch:
+    kind: Kind[Any, Any]
+    asked: list[_Asked] = field(default_factory=list)
+    subjects: set[Hashable] = field(default_factory=set)
+
+
+class GroupCommit:
+    """The one writer, or reader, of a connection.
+
+    ``begin`` opens a transaction. The task that runs them is never cancelled by a caller who
+    goes away: a transaction cut in the middle keeps SQLite's write lock. ``close`` lets it
+    finish what was asked.
+    """
+
+    def __init__(self, name: str, begin: Callable[[], Awaitable[Transaction]]) -> None:
+        self._begin = begin
+        self._asked: list[_Asked] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._task = asyncio.create_task(self._run(), name=name)
+
+    def __repr__(self) -> str:
+        return f"<GroupCommit {self._task.get_name()}, {len(self._asked)} waiting>"
+
+    async def submit(self, kind: Kind[Item, Answer], item: Item) -> Answer:
+        """Return the operation's answer once it is committed.
+
+        Raises:
+            UndosendError: what the operation refused, and nothing of it was written;
+                Unavailable where the database failed.
+        """
+        if self._closing or self._task.done():
+            raise Unavailable
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(kind, item, answer))
+        self._wake.set()
+        return await answer
+
+    async def close(self) -> None:
+        """Finish what was asked and take nothing more."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._asked:
+                group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
+                await self._commit(group)
+            if self._closing:
+                return
+
+    async def _commit(self, group: Sequence[_Asked]) -> None:
+        try:
+            transaction = await self._begin()
+        except Exception as error:  # noqa: BLE001 - whatever failed, its callers must hear of it
+            _fail(group, error)
+            return
+        try:
+            answers = [await _do(transaction, batch) for batch in _batches(group)]
+        except Exception as error:  # noqa: BLE001 - one member's failure must not be its neighbours'
+            await transaction.rollback()
+            if len(group) == 1:
+                _fail(group, error)
+            else:
+                for asked in group:
+                    await self._commit([asked])
+            return
+        try:
+            await transaction.commit()
+        except Exception as error:  # noqa: BLE001 - nobody may be told of a success
+            await transaction.rollback()
+            _fail(group, error)
+            return
+        for answered in answers:
+            _deliver(answered)
+
+
+def _batches(group: Sequence[_Asked]) -> Sequence[_Batch]:
+    """Gather what can share a statement, in the order of the first of each kind."""
+    batches: list[_Batch] = []
+    for asked in group:
+        subject = asked.kind.subject(asked.item)
+        for batch in batches:
+            if batch.kind is asked.kind and subject not in batch.subjects:
+                break
+        else:
+            batch = _Batch(asked.kind)
+            batches.append(batch)
+        batch.asked.append(asked)
+        batch.subjects.add(subject)
+    return batches
+
+
+async def _do(transaction: Transaction, batch: _Batch) -> Sequence[tuple[asyncio.Future[Any], Any]]:
+    items = [asked.item for asked in batch.asked]
+    answers = await batch.kind.work(transaction, items)
+    return [(asked.answer, answer) for asked, answer in zip(batch.asked, answers, strict=True)]
+
+
+def _deliver(answered: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, answer in answered:
+        if future.done():  # the caller went away; what it asked is done all the same
+            continue
+        if isinstance(answer, UndosendError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _fail(group: Sequence[_Asked], error: Exception) -> None:
+    log.error("spool_failed", reason=f"{type(error).__name__}: {error}", operations=len(group))
+    for asked in group:
+        if not asked.answer.done():
+            failure = Unavailable()
+            failure.__cause__ = error
+            asked.answer.set_exception(failure)

@@ -1,0 +1,199 @@
+"""A spool in memory, for tests and demonstrations: it keeps every promise but durability.
+
+Each method is one step without an await in between, so it is atomic by itself. States change
+by ``lifecycle.fire`` alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from undosend.domain.email import NEVER, WAITING, Email, File, Row, State
+from undosend.domain.errors import AttachmentNotFound, EmailNotFound
+from undosend.domain.lifecycle import Change, Event, allowed, fire, refusal, repeats, told
+from undosend.spool.port import (
+    NOTHING,
+    Agenda,
+    Lease,
+    Listing,
+    Logged,
+    Page,
+    Rewrite,
+)
+
+
+class MemorySpool:
+    """A ``Spool`` that is gone with its process."""
+
+    def __init__(self, publish: Callable[[Sequence[Logged]], None]) -> None:
+        self._publish = publish
+        self._emails: dict[str, Email] = {}
+        self._files: dict[str, tuple[File, ...]] = {}
+        self._log: list[Logged] = []
+        self._seq = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<MemorySpool {len(self._emails)} emails>"
+
+    async def add(self, email: Email, files: Sequence[File]) -> None:
+        """Keep a new email, draft or held; told as drafted or held."""
+        self._emails[email.row.id] = email
+        self._files[email.row.id] = tuple(files)
+        self._tell(email.row, "email.drafted" if email.row.state is State.DRAFT else "email.held")
+
+    async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
+        """Make the change if the lifecycle allows it, and return the row as it then is."""
+        email = self._find(change.account, change.email_id)
+        if not allowed(email.row, change):
+            if repeats(email.row, change):
+                return email.row
+            raise refusal(email.row, change)
+        if change.event is Event.DELETE:
+            del self._emails[change.email_id], self._files[change.email_id]
+            row = email.row
+        else:
+            row = fire(email.row, change)
+            self._emails[row.id] = _rewritten(replace(email, row=row), rewrite)
+            self._files[row.id] += tuple(rewrite.files)
+        self._tell(row, told(change.event, row.state))
+        return row
+
+    async def get(self, account: str, email_id: str) -> Email:
+        """Return the email."""
+        return self._find(account, email_id)
+
+    async def page(self, account: str, listing: Listing) -> Page:
+        """Return a page of the account's emails, newest first."""
+        after, before = listing.after, listing.before
+        found = [
+            email
+            for id_, email in sorted(self._emails.items(), reverse=True)
+            if email.row.account == account
+            and (not listing.states or email.row.state in listing.states)
+            and (after is None or id_ < after)
+            and (before is None or id_ > before)
+        ]
+        if before is not None and after is None:
+            return Page(found[-listing.limit :], has_more=len(found) > listing.limit)
+        return Page(found[: listing.limit], has_more=len(found) > listing.limit)
+
+    async def history(self, account: str, email_id: str) -> Sequence[Logged]:
+        """Return what happened to the email, oldest first, even after its deletion."""
+        lines = [e for e in self._log if (e.account, e.email_id) == (account, email_id)]
+        if not lines:
+            raise EmailNotFound(email_id)
+        return lines
+
+    async def files(self, account: str, email_id: str) -> Sequence[File]:
+        """Return the email's attachments with their bytes, in order."""
+        self._find(account, email_id)
+        return self._files[email_id]
+
+    async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
+        """Return one attachment with its bytes."""
+        for file in await self.files(account, email_id):
+            if file.attachment.id == attachment_id:
+                return file
+        raise AttachmentNotFound(attachment_id)
+
+    async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
+        """Lease at most ``limit`` due emails that nobody has, the longest due first."""
+        due = [row for row in self._unclaimed() if _due(row) <= at < row.expires_at]
+        claimed = []
+        for row in sorted(due, key=_due)[:limit]:
+            leased = replace(row, lease_token=token, lease_until=until, claims=row.claims + 1)
+            claimed.append(self._put(leased))
+        return claimed
+
+    async def renew(self, leases: Sequence[Lease], *, until: int) -> None:
+        """Let the leases that are still ours and have not begun to send end later."""
+        for row in self._held_by(leases):
+            self._put(replace(row, lease_until=until))
+
+    async def give_back(self, leases: Sequence[Lease], *, counted: bool) -> None:
+        """End the leases of emails that wait; counted: the claim was made, without outcome."""
+        for row in self._held_by(leases):
+            claims = row.claims if counted else row.claims - 1
+            self._put(replace(row, lease_token=None, lease_until=0, claims=claims))
+
+    async def lapsed(self, *, at: int) -> Sequence[Row]:
+        """Return the rows whose lease has ended by ``at`` without an outcome."""
+        return [row for row in self._rows() if row.lease_token and row.lease_until <= at]
+
+    async def overdue(self, *, at: int, limit: int) -> Sequence[Row]:
+        """Return waiting emails that nobody has and whose ``expires_at`` has passed."""
+        return [row for row in self._unclaimed() if row.expires_at <= at][:limit]
+
+    async def agenda(self) -> Agenda:
+        """Return what is next to do, whatever the time is: one look for all that waits."""
+        waiting = list(self._unclaimed())
+        return Agenda(
+            min(map(_due, waiting), default=NEVER),
+            min((row.lease_until for row in self._rows() if row.lease_token), default=NEVER),
+            min((row.expires_at for row in waiting), default=NEVER),
+        )
+
+    async def census(self) -> dict[State, int]:
+        """Count the emails by state."""
+        return dict(Counter(row.state for row in self._rows()))
+
+    async def close(self) -> None:
+        """Keep nothing."""
+
+    def _find(self, account: str, email_id: str) -> Email:
+        email = self._emails.get(email_id)
+        if email is None or email.row.account != account:
+            raise EmailNotFound(email_id)
+        return email
+
+    def _put(self, row: Row) -> Email:
+        self._emails[row.id] = replace(self._emails[row.id], row=row)
+        return self._emails[row.id]
+
+    def _rows(self) -> Iterable[Row]:
+        return (email.row for email in self._emails.values())
+
+    def _unclaimed(self) -> Iterable[Row]:
+        return (row for row in self._rows() if row.state in WAITING and not row.lease_token)
+
+    def _held_by(self, leases: Sequence[Lease]) -> Iterable[Row]:
+        keys = {(lease.email_id, lease.token, lease.revision) for lease in leases}
+        return [
+            row
+            for row in self._rows()
+            if row.state in WAITING and (row.id, row.lease_token, row.revision) in keys
+        ]
+
+    def _tell(self, row: Row, type_: str) -> None:
+        line = Logged(
+            next(self._seq),
+            row.account,
+            row.id,
+            type_,
+            row.state,
+            row.revision,
+            row.version,
+            row.updated_at,
+            row.due_at,
+            row.trouble,
+        )
+        self._log.append(line)
+        self._publish([line])
+
+
+def _due(row: Row) -> int:
+    return NEVER if row.due_at is None else row.due_at
+
+
+def _rewritten(email: Email, rewrite: Rewrite) -> Email:
+    results = {result.address: result for result in rewrite.results}
+    recipients = email.recipients if rewrite.recipients is None else tuple(rewrite.recipients)
+    return replace(
+        email,
+        content=rewrite.content or email.content,
+        attachments=(*email.attachments, *(file.attachment for file in rewrite.files)),
+        recipients=tuple(results.get(r.address, r) for r in recipients),
+    )

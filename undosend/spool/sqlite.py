@@ -1,0 +1,210 @@
+"""The embedded spool: one SQLite file, owned by one process.
+
+SQLAlchemy makes the connections and the SQL; the statements then run on the driver's own
+connection, one hop to its thread each, because the hops are what a small transaction costs
+(docs/decisions.md). ``synchronous=FULL`` in WAL mode: a commit is on the disk before its
+caller hears of it, whatever happens to the process or the power.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import aiosqlite
+from sqlalchemy import event, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from undosend.domain.email import Row
+from undosend.domain.errors import Misconfigured
+from undosend.spool.dialect import SqliteDialect, Statement
+from undosend.spool.migrate import upgrade
+from undosend.spool.port import Logged
+from undosend.spool.statements import Statements
+from undosend.spool.store import Line, SqlSpool
+
+Publish = Callable[[Sequence[Logged]], None]
+
+_PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_BEGIN = Statement("BEGIN IMMEDIATE", {})
+_COMMIT = Statement("COMMIT", {})
+_WAL_RESET_FIXED = (3, 51, 3)
+
+
+async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpool:
+    """Return the spool in the file the URL names, created and migrated as needed.
+
+    The caller closes it. migrations: where the scripts lie. publish: hears of every committed line of the event log.
+
+    Raises:
+        Misconfigured: the file cannot be used, or another process has it.
+    """
+    lock = own(url)
+    engine = make_engine(url)
+    try:
+        await upgrade(engine, migrations)
+        writing, reading = await engine.connect(), await engine.connect()
+        write, read = await _driver(writing), await _driver(reading)
+    except BaseException:
+        await engine.dispose()
+        lock.close()
+        raise
+
+    async def release() -> None:
+        await writing.close()
+        await reading.close()
+        await engine.dispose()
+        lock.close()
+
+    statements = Statements(SqliteDialect())
+
+    async def begin() -> SqliteSession:
+        session = SqliteSession(write, statements.add_events, publish)
+        await session.fetch(_BEGIN)
+        return session
+
+    async def look() -> SqliteLook:
+        return SqliteLook(read)
+
+    return SqlSpool(statements, write=begin, read=look, release=release)
+
+
+def make_engine(url: str) -> AsyncEngine:
+    """Return an engine whose connections are durable and leave BEGIN to us."""
+    engine = create_async_engine(url)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # sqlite3 must not begin transactions by itself
+        cursor = connection.cursor()
+        for pragma in _PRAGMAS:
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def sqlite_warning() -> str | None:
+    """Return what is wrong with this SQLite, if anything: versions that can lose a WAL reset."""
+    if sqlite3.sqlite_version_info >= _WAL_RESET_FIXED:
+        return None
+    return (
+        f"SQLite {sqlite3.sqlite_version} has a rare WAL-reset bug (fixed in 3.51.3) that needs two "
+        "writing connections; undosend uses one and holds the file's lock. Let no other program "
+        "write to the database, and upgrade SQLite when you can."
+    )
+
+
+class SqliteLook:
+    """A reader's turn on a connection: every statement sees the last commit."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(
+        self, statement: Statement, rows: Sequence[Line] | None = None, **given: Any
+    ) -> Sequence[Line]:
+        """Run the statement, over all the items at once, and return the lines it yields."""
+        parameters = {**statement.fixed, **given}
+        if rows is not None:
+            parameters["rows"] = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        return list(await self._connection.execute_fetchall(statement.sql, parameters))
+
+    async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Run an insertion that carries bytes, once for each line."""
+        async with self._connection.executemany(statement.sql, lines):
+            pass
+
+    def tell(self, row: Row, type_: str) -> None:
+        """Refuse: who only looks has nothing to tell."""
+        raise NotImplementedError
+
+    async def commit(self) -> None:
+        """End the turn."""
+
+    async def rollback(self) -> None:
+        """End the turn."""
+
+
+class SqliteSession(SqliteLook):
+    """The writer's open transaction."""
+
+    def __init__(
+        self, connection: aiosqlite.Connection, add_events: Statement, publish: Publish
+    ) -> None:
+        super().__init__(connection)
+        self._add_events = add_events
+        self._publish = publish
+        self._told: list[Line] = []
+
+    def tell(self, row: Row, type_: str) -> None:
+        """Write a line of the event log before the commit, and pass it on after it."""
+        self._told.append(
+            (
+                row.account,
+                row.id,
+                type_,
+                row.state,
+                row.revision,
+                row.version,
+                row.updated_at,
+                row.due_at,
+                row.trouble,
+            )
+        )
+
+    async def commit(self) -> None:
+        """Make everything durable, then tell whoever listens."""
+        numbers = await self.fetch(self._add_events, self._told) if self._told else ()
+        await self.fetch(_COMMIT)
+        seqs = sorted(seq for (seq,) in numbers)
+        self._publish([Logged(seq, *line) for seq, line in zip(seqs, self._told, strict=True)])
+
+    async def rollback(self) -> None:
+        """Undo everything; where there is nothing to undo, that is well too."""
+        if self._connection.in_transaction:
+            await self._connection.rollback()
+
+
+async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
+    raw = (await connection.get_raw_connection()).driver_connection
+    assert isinstance(raw, aiosqlite.Connection)  # noqa: S101 - the URL named its driver
+    return raw
+
+
+def database_file(url: str) -> Path:
+    """Return the file that the database URL names."""
+    return Path(make_url(url).database or "")
+
+
+def own(url: str) -> IO[bytes]:
+    """Return the open lock file that proves for our whole life that nobody else is here.
+
+    Raises:
+        Misconfigured: somebody is, or the folder cannot be used.
+    """
+    path = database_file(url)
+    try:
+        lock = path.with_name(f"{path.name}.lock").open("ab")
+    except OSError as error:
+        raise Misconfigured(
+            f"Cannot use the database {path}: {error.strerror}. "
+            "Its folder must exist and be writable."
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Misconfigured(
+            f"Another undosend process is using {path}. One process owns an embedded database; "
+            "stop the other one, or give this one a database of its own (--database-url)."
+        ) from None
+    return lock

@@ -1,0 +1,209 @@
+"""Every statement of the spool, built from the tables once and compiled for one database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+
+from undosend.domain.email import NEVER, WAITING, State
+from undosend.domain.lifecycle import Event
+from undosend.spool.dialect import Dialect, Statement, Types
+from undosend.spool.tables import attachments, contents, emails, events, recipients
+from undosend.spool.transitions import transition
+
+_KEY: Types = {"account": Text(), "email_id": Text()}
+_LEASE: Types = {**_KEY, "revision": Integer(), "token": Text()}
+_CONTENT: Types = {"email_id": Text(), "document": Text()}
+_RESULT: Types = {
+    "email_id": Text(),
+    "address": Text(),
+    "delivery": Text(),
+    "code": Integer(),
+    "reply": Text(),
+}
+_ADDED_BY_DATABASE = {"seq"}
+
+
+class Statements:
+    """The statements that take no shape from their caller, and one that does: ``page``."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        done = dialect.compile
+        keys, leases = dialect.rows(_KEY), dialect.rows(_LEASE)
+        content, results = dialect.rows(_CONTENT), dialect.rows(_RESULT)
+
+        self.transition = {event: transition(event, dialect) for event in Event}
+        self.add_emails = self._insertion(emails)
+        self.add_contents = self._insertion(contents)
+        self.add_recipients = self._insertion(recipients)
+        self.add_events = self._insertion(events, returning="seq")
+        self.add_file = done(insert(attachments))
+        self.set_content = done(
+            update(contents)
+            .values(document=content.c.document)
+            .where(contents.c.email_id == content.c.email_id)
+        )
+        self.drop_recipients = done(
+            delete(recipients).where(recipients.c.email_id.in_(select(keys.c.email_id)))
+        )
+        self.set_results = done(
+            update(recipients)
+            .values({name: results.c[name] for name in ("delivery", "code", "reply")})
+            .where(recipients.c.email_id == results.c.email_id)
+            .where(recipients.c.address == results.c.address)
+        )
+
+        self.claim = done(_claim())
+        still_ours = _still_ours(leases)
+        self.renew = done(
+            update(emails).values(lease_until=_given("until", BigInteger)).where(*still_ours)
+        )
+        self.give_back = done(
+            update(emails)
+            .values(
+                lease_token=None,
+                lease_until=0,
+                claims=emails.c.claims - _given("uncounted", Integer),
+            )
+            .where(*still_ours)
+        )
+        self.lapsed = done(
+            select(*emails.c)
+            .where(emails.c.lease_token.is_not(None), emails.c.lease_until <= _given("at"))
+            .order_by(emails.c.lease_until)
+        )
+        self.overdue = done(
+            select(*emails.c)
+            .where(*_UNCLAIMED, *_EXPIRING, emails.c.expires_at <= _given("at"))
+            .order_by(emails.c.expires_at)
+            .limit(_given("limit", Integer))
+        )
+        self.agenda = done(_agenda())
+
+        self.rows = done(select(*emails.c).where(*_named(keys)))
+        self.emails = done(self._whole().where(*_named(keys)))
+        self.history = done(
+            select(*events.c)
+            .where(events.c.account == _given("account", Text))
+            .where(events.c.email_id == _given("email_id", Text))
+            .order_by(events.c.seq)
+        )
+        self.files = done(
+            select(*attachments.c)
+            .join(emails, emails.c.id == attachments.c.email_id)
+            .where(emails.c.account == _given("account", Text))
+            .where(emails.c.id == _given("email_id", Text))
+            .order_by(attachments.c.id)
+        )
+        self.census = done(select(emails.c.state, func.count()).group_by(emails.c.state))
+        self.page = cache(self._page)
+
+    def _insertion(self, table: Table, returning: str | None = None) -> Statement:
+        """Insert many rows, their values in the order of the table's columns."""
+        types = {c.name: c.type for c in table.columns if c.name not in _ADDED_BY_DATABASE}
+        source = self._dialect.rows(types)
+        statement = insert(table).from_select(list(types), select(source))
+        if returning:
+            return self._dialect.compile(statement.returning(table.c[returning]))
+        return self._dialect.compile(statement)
+
+    def _whole(self) -> Select[Any]:
+        """Select whole emails: the row, the content, attachments and recipients as JSON."""
+        described = [c for c in attachments.c if c.name not in {"email_id", "body"}]
+        addressed = [c for c in recipients.c if c.name != "email_id"]
+        return select(
+            *emails.c,
+            contents.c.document,
+            select(self._dialect.arrays(*described))
+            .where(attachments.c.email_id == emails.c.id)
+            .scalar_subquery(),
+            select(self._dialect.arrays(*addressed))
+            .where(recipients.c.email_id == emails.c.id)
+            .scalar_subquery(),
+        ).join_from(emails, contents, contents.c.email_id == emails.c.id)
+
+    def _page(
+        self, *, after: bool = False, before: bool = False, states: frozenset[State] = frozenset()
+    ) -> Statement:
+        """Select a page of an account's emails, newest first; the oldest of those ``before``."""
+        page = self._whole().where(emails.c.account == _given("account", Text))
+        if states:
+            page = page.where(emails.c.state.in_(sorted(states)))
+        if after:
+            page = page.where(emails.c.id < _given("after", Text))
+        if before:
+            page = page.where(emails.c.id > _given("before", Text))
+        order = emails.c.id.asc() if before and not after else emails.c.id.desc()
+        return self._dialect.compile(page.order_by(order).limit(_given("limit", Integer)))
+
+
+def _given(name: str, type_: Any = BigInteger) -> BindParameter[Any]:
+    return bindparam(name, None, type_)
+
+
+def _named(keys: FromClause) -> Sequence[ColumnElement[bool]]:
+    return emails.c.id == keys.c.email_id, emails.c.account == keys.c.account
+
+
+def _still_ours(leases: FromClause) -> Sequence[ColumnElement[bool]]:
+    return (
+        *_named(leases),
+        emails.c.lease_token == leases.c.token,
+        emails.c.revision == leases.c.revision,
+        emails.c.state.in_(sorted(WAITING)),
+    )
+
+
+# Spelled as the partial indexes spell it, so that the planner recognises them.
+_UNCLAIMED = (emails.c.due_at.is_not(None), emails.c.lease_token.is_(None))
+_EXPIRING = (emails.c.expires_at < literal_column(str(NEVER)),)
+
+
+def _claim() -> Any:
+    due = (
+        select(emails.c.id)
+        .where(*_UNCLAIMED, emails.c.due_at <= _given("at"), emails.c.expires_at > _given("at"))
+        .order_by(emails.c.due_at)
+        .limit(_given("limit", Integer))
+    )
+    return (
+        update(emails)
+        .values(
+            lease_token=_given("token", Text),
+            lease_until=_given("until"),
+            claims=emails.c.claims + 1,
+        )
+        .where(emails.c.id.in_(due))
+        .returning(emails.c.account, emails.c.id)
+    )
+
+
+def _agenda() -> Select[Any]:
+    """Select the earliest due email, end of a lease, and expiry: three looks at three indexes."""
+    return select(
+        select(func.min(emails.c.due_at)).where(*_UNCLAIMED).scalar_subquery(),
+        select(func.min(emails.c.lease_until))
+        .where(emails.c.lease_token.is_not(None))
+        .scalar_subquery(),
+        select(func.min(emails.c.expires_at)).where(*_UNCLAIMED, *_EXPIRING).scalar_subquery(),
+    )

@@ -1,0 +1,149 @@
+"""The tables of the spool.
+
+Instants are integer microseconds UTC: SQLite would drop the offset of a DateTime without a
+word. Everything belongs to an account, from the first migration on.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+from undosend.domain.email import FINAL, NEVER, WAITING, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _listed(states: frozenset[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+# Narrow and hot: all that a race or a timer looks at, and nothing else.
+emails = Table(
+    "emails",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("release_at", BigInteger),
+    Column("undo_until", BigInteger),
+    Column("due_at", BigInteger),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("lease_token", Text),
+    Column("lease_until", BigInteger, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("accepted", Integer, nullable=False),
+    Column("uncertain", Integer, nullable=False),
+    Column("sent_at", BigInteger),
+    Column("final_at", BigInteger),
+    Column("message_id", Text),
+    Column("group_id", Text),
+    Column("trouble", Text),
+    CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state"),
+    CheckConstraint(
+        f"(state IN ({_listed(FINAL)})) = (final_at IS NOT NULL)", name="final_has_end"
+    ),
+    CheckConstraint(
+        f"(state IN ({_listed(WAITING)})) = (due_at IS NOT NULL)", name="waiting_has_timer"
+    ),
+    CheckConstraint("state <> 'sending' OR lease_token IS NOT NULL", name="sending_has_lease"),
+)
+
+# The releaser's three questions, each answered from an index that holds only candidates, so
+# that a look costs the same over ten waiting emails and over a million.
+Index(
+    "ix_emails_due",
+    emails.c.due_at,
+    sqlite_where=(emails.c.due_at.is_not(None)) & (emails.c.lease_token.is_(None)),
+    postgresql_where=(emails.c.due_at.is_not(None)) & (emails.c.lease_token.is_(None)),
+)
+Index(
+    "ix_emails_leased",
+    emails.c.lease_until,
+    sqlite_where=emails.c.lease_token.is_not(None),
+    postgresql_where=emails.c.lease_token.is_not(None),
+)
+Index(
+    "ix_emails_expiring",
+    emails.c.expires_at,
+    sqlite_where=(emails.c.due_at.is_not(None)) & (emails.c.expires_at < NEVER),
+    postgresql_where=(emails.c.due_at.is_not(None)) & (emails.c.expires_at < NEVER),
+)
+# Lists: an id sorts by time.
+Index("ix_emails_account_id", emails.c.account, emails.c.id)
+Index("ix_emails_account_state_id", emails.c.account, emails.c.state, emails.c.id)
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("email_id", Text, ForeignKey("emails.id", ondelete="CASCADE"), primary_key=True),
+    Column("document", Text, nullable=False),
+)
+
+recipients = Table(
+    "recipients",
+    metadata,
+    Column("email_id", Text, ForeignKey("emails.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("address", Text, nullable=False),
+    Column("delivery", Text, nullable=False),
+    Column("code", Integer),
+    Column("reply", Text),
+    sqlite_with_rowid=False,
+)
+
+attachments = Table(
+    "attachments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column(
+        "email_id", Text, ForeignKey("emails.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
+    Column("filename", Text, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("content_id", Text),
+    Column("size", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+# One line per transition, written in the transition's own transaction; outlives its email.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("email_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Column("trouble", Text),
+    Index("ix_events_account_email_id_seq", "account", "email_id", "seq"),
+    sqlite_autoincrement=True,
+)
