@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint format migrate bench lock clean
+.PHONY: help setup run test check lint format docs migrate bench lock clean
 
 help: ## List what can be made
 	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
@@ -24,19 +24,19 @@ run: setup ## Serve on http://127.0.0.1:8000 with an SQLite file and a developme
 test: setup ## Run every test, or some: make test ARGS=tests/domain
 	$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Do what CI does: format, lint, types, tests
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/python -m pytest
+check: lint test ## Do what CI does: format, lint, types, tests
 
-lint: setup ## Lint and check the types
+lint: setup ## Check format, style and types
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 format: setup ## Format, and mend what can be mended safely
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup ## Write the parts of the documentation that the code knows best
+	$(BIN)/python docs/generate.py
 
 migrate: setup ## Bring the database up to date: make migrate ARGS='--database-url …'
 	$(BIN)/undosend migrate $(ARGS)

@@ -1,3 +1,30 @@
-"""Undo send as a service."""
+"""Undo send as a service: hold an email durably, undo it into a draft, relay it in its time.
+
+Read in this order; an hour is plenty:
+
+    domain/email.py        the values, and the row that decides every race
+    domain/lifecycle.py    every transition, as one table
+    outbox.py              what clients do
+    releaser.py            what the clock does: who looks when
+    attempt.py             what happens to one email on its way: the order all rests on
+    spool/port.py          what a store must promise;  relay/port.py  what a next hop says
+    hub.py                 who hears of it
+    app.py                 how it is put together
+
+Two flows cross the house.
+
+*Send.* A door translates the request -> ``Outbox.submit`` judges the content and computes the
+times -> ``Spool.add`` writes row, content, recipients and the first line of the event log in
+one group commit -> only then the 202 leaves -> the hub tells the releaser, which goes back to
+sleep until the earliest due time.
+
+*The timer fires.* ``Releaser.run_once`` asks the spool what is next, claims as many due emails
+as there are free connections -> ``Attempt`` says MAIL and RCPT, commits the marker, says DATA,
+and settles -> the hub tells whoever listens. Undo, in between, is one conditional update of
+the same row: it wins until the marker is committed.
+
+Below ``spool`` many callers share a transaction (``group_commit``), and the SQL is made from
+the lifecycle's own functions (``transitions``).
+"""
 
 __version__ = "0.1.0"

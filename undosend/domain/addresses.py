@@ -168,16 +168,15 @@ def _a_labels(domain: str) -> str:
     """Return the IDNA 2008 A-labels of an internationalised domain (RFC 5891 §4).
 
     Only case and normalisation form C are ours to change. What merely looks like ASCII or like
-    a full stop (U+FF20, U+212A, U+3002) is refused, where UTS 46 would fold it, and so is what
-    UTS 46 would fold otherwise than we do: two readers of one address must see one domain.
+    a full stop (U+FF20, U+212A, U+3002) is refused, where UTS 46 would fold it.
     """
+    if any(map(_folds_to_ascii, domain)):
+        raise AddressError(
+            "invalid_address", "The part after the @ holds a look-alike of an ASCII character."
+        )
     # Letter by letter: lower() of a whole word turns a last capital sigma into another letter.
     folded = unicodedata.normalize("NFC", "".join(map(str.lower, domain)))
     try:
-        if any(map(_folds_to_ascii, domain)) or folded != idna.uts46_remap(domain):
-            raise AddressError(
-                "invalid_address", "The part after the @ holds a character that has a double."
-            )
         return idna.encode(folded, strict=True, std3_rules=True).decode("ascii")
     except idna.IDNAError as error:
         if "too long" in str(error):

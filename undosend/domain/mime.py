@@ -1,4 +1,4 @@
-"""An email as the exact octets that leave (RFC 5322, RFC 2045-2049, RFC 2231).
+"""An email as the exact octets that leave (RFC 5322, RFC 2045 to 2047, RFC 2231).
 
 Written by hand because the standard library's ``EmailMessage`` costs fifteen times as much and
 reads header values as it writes them: encoded words given by a client would be decoded. Here
@@ -53,10 +53,10 @@ def _head(content: Content, message_id: str, date: int) -> bytes:
     if not _MESSAGE_ID.fullmatch(message_id):
         raise ValueError("The Message-ID is not of the form <left@right> (RFC 5322 §3.6.4).")
     senders = (content.sender,) if content.sender else ()
-    groups = (("From", senders), ("To", content.to), ("Cc", content.cc))
-    fields = [_field(name, _mailboxes(group)) for name, group in groups if group]
-    if content.reply_to:
-        fields.append(_field("Reply-To", _mailboxes(content.reply_to)))
+    groups = {"From": senders, "To": content.to, "Cc": content.cc, "Reply-To": content.reply_to}
+    fields = [
+        _field(name, ", ".join(map(_mailbox, group))) for name, group in groups.items() if group
+    ]
     fields.append(_field("Subject", _unstructured(content.subject)))
     fields.append(f"Date: {_date(date)}\r\nMessage-ID: {message_id}\r\n")
     for name, value in content.headers:
@@ -139,7 +139,7 @@ def _quoted_printable(raw: bytes) -> bytes:
     # It leaves "From " alone. The line end put in front lets the first line match, too.
     quoted = b2a_qp(b"\r\n" + raw).replace(b"\r\nFrom ", b"\r\n=46=\r\nrom ")[2:]
     # It forgets the limit of 76 when a space at the end of a line becomes =20.
-    if b"=20\r\n" in quoted or b"=09\r\n" in quoted:
+    if max(map(len, quoted.split(b"\r\n"))) > _WIDTH:
         quoted = _OVERLONG.sub(rb"\1=\r\n\2", quoted)
     return quoted
 
@@ -216,10 +216,6 @@ def _field(name: str, value: str) -> str:
         else:
             lines.append(token)
     return "\r\n".join(lines) + "\r\n"
-
-
-def _mailboxes(addresses: Iterable[Address]) -> str:
-    return ", ".join(map(_mailbox, addresses))
 
 
 def _mailbox(address: Address) -> str:
