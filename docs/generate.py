@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from undosend.domain.change import Event
 from undosend.domain.email import FINAL, State
-from undosend.domain.lifecycle import RULES, Condition, Event, Rule
+from undosend.domain.lifecycle import RULES, Condition, Rule
 from undosend.settings import Settings, option, variable
 
 DOCS = Path(__file__).parent

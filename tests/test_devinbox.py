@@ -358,7 +358,7 @@ def test_view_shows_what_people_want_to_see() -> None:
     assert view["from"] == "Änn <ann@a.test>"
     assert view["to"] == "Bob <bob@b.test>, eve@e.test"
     assert view["subject"] == "Grüße"
-    assert view["text"] == "Hällo\n"
+    assert view["text"] == "Hällo"
     assert view["html"].startswith("<p>Hällo")
     assert view["attachments"] == [
         {"filename": "dot.png", "content_type": "image/png", "size": 3},

@@ -3,6 +3,7 @@
 Read in this order; an hour is plenty:
 
     domain/email.py        the values, and the row that decides every race
+    domain/change.py       what can happen to it
     domain/lifecycle.py    every transition, as one table
     outbox.py              what clients do
     releaser.py            what the clock does: who looks when

@@ -26,6 +26,7 @@ from undosend.attempt import Attempts
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import Misconfigured, Unavailable
+from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
 from undosend.doors.http.base import NotFound
 from undosend.doors.http.ops import MetricsHandler
@@ -33,7 +34,7 @@ from undosend.doors.http.routes import Door, routes
 from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
-from undosend.outbox import HoldPolicy, Outbox
+from undosend.outbox import Outbox
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser

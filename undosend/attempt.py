@@ -16,18 +16,19 @@ from typing import Any, Protocol, assert_never
 
 import structlog
 
+from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import Delivery, Email, Recipient, Row
 from undosend.domain.errors import Unavailable, UndosendError
-from undosend.domain.lifecycle import Change, Event
+from undosend.domain.message import rendered
 from undosend.domain.retry import Reply, RetryPolicy, answered, still_open, verdict
-from undosend.outbox import rendered
 from undosend.relay.port import Dialogue, Lost, Relay, Unreached
 from undosend.spool.port import Lease, Rewrite, Spool, lease_of
 
 log = structlog.get_logger(__name__)
 
 _MARGIN = 60 * SECOND
+_MOST_CLAIMS = 3
 _SPOOL_DOWN = 1 * SECOND
 
 
@@ -89,6 +90,9 @@ class Attempt:
     async def run(self) -> None:
         """Relay the email and settle it; whatever goes wrong stays with this email."""
         try:
+            if self._row.claims > _MOST_CLAIMS:
+                reason = f"Quarantined: {_MOST_CLAIMS} senders ended while they had this email."
+                return await self._settle(self._change(Event.REJECT, trouble=reason))
             await self._relay()
         except Unavailable:
             log.warning("attempt_abandoned", email_id=self._row.id, reason="spool unavailable")
@@ -96,20 +100,23 @@ class Attempt:
             log.exception("attempt_failed", email_id=self._row.id)
             reason = "undosend could not compose or relay this email; its log says why."
             if self.begun:
-                await self.lose(reason)
+                await self._settle(self._lost(reason))
             else:
-                await self._settle(Event.REJECT, trouble=reason)
+                await self._settle(self._change(Event.REJECT, trouble=reason))
 
     async def lose(self, reason: str) -> None:
-        """Settle as uncertain: DATA may have begun, and nobody can know how it ended."""
-        await self._settle(Event.LOSE, attempts=1, trouble=reason)
+        """Settle as uncertain: DATA may have begun, and nobody can know how it ended.
+
+        Raises:
+            Unavailable: ask again.
+        """
+        await self._write(self._lost(reason))
 
     async def _relay(self) -> None:
         email, shared = self._email, self._shared
         assert email is not None  # noqa: S101 - a dead sender's attempt is only ever lost
-        raw = await self._render(email)
-        async with shared.relay.dialogue() as dialogue:
-            result = await self._talk(dialogue, email, raw)
+        async with shared.relay.dialogue() as dialogue:  # first of all: it takes up the room
+            result = await self._talk(dialogue, email, await self._render(email))
         if result:
             await self._conclude(email, result)
 
@@ -158,6 +165,8 @@ class Attempt:
             raise
         except UndosendError as refused:
             self._fenced(Event.BEGIN, refused)
+            # Where only the clock refused, the lease is still ours, and nobody died over it.
+            await self._shared.spool.give_back([self.lease], counted=False)
             return False
         self._shared.observer.begun((now - (self._row.due_at or now)) / SECOND)
         return True
@@ -173,7 +182,7 @@ class Attempt:
         ]
         heard = bool(result.replies or result.uncertain)
         attempts = row.attempts + heard
-        due_at = shared.retry.next_attempt(attempts, shared.clock.now(), shared.luck())
+        due_at = self._next_attempt(attempts)
         if result.uncertain:
             event = Event.LOSE
         else:
@@ -182,29 +191,47 @@ class Attempt:
             last = shared.retry.gives_up(row.release_at or 0, due_at)
             event = verdict(recipients, last=last)
         refusals = (str(reply) for reply in result.replies.values() if reply.code >= 400)
-        await self._settle(
+        change = self._change(
             event,
+            resend=shared.resend,
             attempts=int(heard),
             accepted=sum(recipient.delivery is Delivery.ACCEPTED for recipient in results),
             due_at=due_at,
             trouble=result.trouble or next(refusals, None),
-            results=results,
         )
+        await self._settle(change, results)
 
-    async def _settle(
-        self, event: Event, *, results: Sequence[Recipient] = (), **brought: Any
-    ) -> None:
+    def _next_attempt(self, attempts: int) -> int:
+        shared = self._shared
+        return shared.retry.next_attempt(attempts, shared.clock.now(), shared.luck())
+
+    async def _settle(self, change: Change, results: Sequence[Recipient] = ()) -> None:
         """Write the outcome, however often the spool has to be asked."""
-        change = self._change(event, resend=self._shared.resend, **brought)
         while True:
             try:
-                await self._shared.spool.change(change, Rewrite(results=results))
+                return await self._write(change, results)
             except Unavailable:
                 await self._shared.clock.sleep_until(self._shared.clock.now() + _SPOOL_DOWN)
-            except UndosendError as refused:
-                return self._fenced(event, refused)
-            else:
-                return self._shared.observer.ended(event)
+
+    async def _write(self, change: Change, results: Sequence[Recipient] = ()) -> None:
+        try:
+            await self._shared.spool.change(change, Rewrite(results=results))
+        except Unavailable:
+            raise
+        except UndosendError as refused:
+            self._fenced(change.event, refused)
+        else:
+            self._shared.observer.ended(change.event)
+
+    def _lost(self, reason: str) -> Change:
+        attempts = self._row.attempts + 1
+        return self._change(
+            Event.LOSE,
+            resend=self._shared.resend,
+            attempts=1,
+            due_at=self._next_attempt(attempts),
+            trouble=reason,
+        )
 
     def _change(self, event: Event, **brought: Any) -> Change:
         """Return the event under our lease: it changes nothing unless the row is still ours."""

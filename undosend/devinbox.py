@@ -80,10 +80,12 @@ def _octets(part: MIMEPart) -> bytes:
 
 
 def _text(part: MIMEPart | None) -> str | None:
+    """Return the text as its author wrote it: without CRs, and without SMTP's last line end."""
     if part is None:
         return None
     undecoded = _octets(part).decode("utf-8", "backslashreplace")
-    return _clean(_attempt(lambda: str(part.get_content()), undecoded))
+    text = _clean(_attempt(lambda: str(part.get_content()), undecoded))
+    return text.replace("\r\n", "\n").removesuffix("\n")
 
 
 def _leaves(part: MIMEPart) -> Iterator[MIMEPart]:

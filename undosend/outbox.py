@@ -9,9 +9,10 @@ starts over when somebody was faster.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from undosend.domain.clock import SECOND, Clock
+from undosend.domain.change import Change, Event
+from undosend.domain.clock import Clock
 from undosend.domain.email import NEVER, Attachment, Content, Email, File, Recipient, Row, State
 from undosend.domain.errors import (
     Draining,
@@ -19,46 +20,11 @@ from undosend.domain.errors import (
     InvalidEmail,
     VersionMismatch,
 )
+from undosend.domain.holding import USUAL, Hold, HoldPolicy, Timing, hold_of
 from undosend.domain.ids import new_id
-from undosend.domain.lifecycle import Change, Event
-from undosend.domain.mime import render
+from undosend.domain.message import message_id, rendered
 from undosend.domain.rules import missing, too_large, violations
 from undosend.spool.port import Listing, Logged, Page, Rewrite, Spool
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """When an email shall leave: after a delay, or at an instant; by default after the default.
-
-    expires_at: after it, do not send it any more.
-    """
-
-    delay_seconds: int | None = None
-    scheduled_at: int | None = None
-    expires_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HoldPolicy:
-    """The operator's choices about holding, in seconds.
-
-    grace: how much longer than shown a mail is held, so that an undo pressed in the last
-    moment of the window still arrives in time.
-    """
-
-    default_delay: int = 10
-    longest_delay: int = 30 * 24 * 3600
-    grace: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """The instants a timing comes to."""
-
-    undo_until: int
-    release_at: int
-    expires_at: int = NEVER
-
 
 Edit = Callable[[Content], Content]
 
@@ -88,7 +54,7 @@ class Outbox:
         account: str,
         content: Content,
         files: Sequence[File] = (),
-        timing: Timing = Timing(),
+        timing: Timing = USUAL,
         *,
         group_id: str | None = None,
     ) -> Email:
@@ -100,7 +66,7 @@ class Outbox:
         self._admit()
         now = self._clock.now()
         attachments = tuple(file.attachment for file in files)
-        hold, _ = self._hold(timing, now)
+        hold, _ = hold_of(timing, self._policy, now)
         _refuse_if(self.objections(content, attachments, timing))
         _weigh(content, attachments)
         row = self._new_row(account, now, group_id)
@@ -148,7 +114,7 @@ class Outbox:
         wrong = violations(content, attachments)
         if timing is not None:
             wrong += missing(content)
-            wrong += self._hold(timing, self._clock.now())[1]
+            wrong += hold_of(timing, self._policy, self._clock.now())[1]
         return wrong
 
     # What becomes of them. All raise EmailNotFound, WrongState, VersionMismatch, Unavailable.
@@ -188,7 +154,7 @@ class Outbox:
         return await self._read_and_change(account, email_id, rewritten, version)
 
     async def send(
-        self, account: str, email_id: str, timing: Timing = Timing(), *, version: int | None = None
+        self, account: str, email_id: str, timing: Timing = USUAL, *, version: int | None = None
     ) -> Email:
         """Freeze the draft as a new revision and hold it until its time.
 
@@ -199,7 +165,7 @@ class Outbox:
 
         def frozen(email: Email) -> tuple[Change, Rewrite]:
             row, content = email.row, email.content
-            hold, wrong = self._hold(timing, self._clock.now(), row.expires_at)
+            hold, wrong = hold_of(timing, self._policy, self._clock.now(), row.expires_at)
             if row.state is State.DRAFT:
                 _refuse_if([*missing(content), *wrong])
             change = Change(
@@ -238,7 +204,7 @@ class Outbox:
         Raises:
             InvalidEmail: the time cannot be.
         """
-        hold, wrong = self._hold(timing, self._clock.now())
+        hold, wrong = hold_of(timing, self._policy, self._clock.now())
         _refuse_if(wrong)
         return await self._fire(Event.RESCHEDULE, account, email_id, version, hold)
 
@@ -295,38 +261,6 @@ class Outbox:
             group_id=group_id,
         )
 
-    def _hold(
-        self, timing: Timing, now: int, expires_at: int = NEVER
-    ) -> tuple[Hold, list[FieldError]]:
-        """Return the instants of the timing, and what is wrong with it."""
-        wrong: list[FieldError] = []
-        longest = now + self._policy.longest_delay * SECOND
-        delay, scheduled = timing.delay_seconds, timing.scheduled_at
-        if delay is not None and scheduled is not None:
-            reason = "Give delay_seconds or scheduled_at, not both."
-            wrong.append(FieldError("/scheduled_at", "conflicting_members", reason))
-        if scheduled is not None:
-            hold = Hold(undo_until=scheduled, release_at=scheduled)
-            if scheduled < now:
-                reason = "This time has passed. Leave it out to send after the usual delay."
-                wrong.append(FieldError("/scheduled_at", "out_of_range", reason))
-            elif scheduled > longest:
-                reason = f"At most {self._policy.longest_delay} seconds from now."
-                wrong.append(FieldError("/scheduled_at", "out_of_range", reason))
-        else:
-            seconds = self._policy.default_delay if delay is None else delay
-            undo_until = now + seconds * SECOND
-            grace = round(self._policy.grace * SECOND) if seconds else 0
-            hold = Hold(undo_until, undo_until + grace)
-            if not 0 <= seconds <= self._policy.longest_delay:
-                reason = f"From 0 to {self._policy.longest_delay} seconds."
-                wrong.append(FieldError("/delay_seconds", "out_of_range", reason))
-        until = expires_at if timing.expires_at is None else timing.expires_at
-        if until <= hold.release_at:
-            reason = "The email would expire before it may leave."
-            wrong.append(FieldError("/expires_at", "out_of_range", reason))
-        return replace(hold, expires_at=until), wrong
-
     async def _fire(
         self,
         event: Event,
@@ -366,22 +300,6 @@ class Outbox:
                     raise
                 continue
             return replace(await self._spool.get(account, email_id), row=row)
-
-
-def message_id(email_id: str, revision: int, content: Content) -> str:
-    """Return the Message-ID of a revision (RFC 5322 §3.6.4): the same for every copy of it."""
-    domain = content.sender.domain if content.sender else "localhost"
-    return f"<{email_id.removeprefix('em_').lower()}.{revision}@{domain}>"
-
-
-def rendered(email: Email, files: Sequence[File], now: int) -> bytes:
-    """Return the email as RFC 5322 bytes: of its revision, or as a draft would leave now."""
-    row, content = email.row, email.content
-    if row.state is State.DRAFT or row.message_id is None or row.release_at is None:
-        identity, date = message_id(row.id, row.revision + 1, content), now
-    else:
-        identity, date = row.message_id, row.release_at
-    return render(content, files, message_id=identity, date=date)
 
 
 def _envelope(content: Content) -> tuple[Recipient, ...]:

@@ -13,17 +13,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
 from undosend.attempt import Attempt, Attempts
+from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import NEVER, WAITING, Email
 from undosend.domain.errors import Unavailable, UndosendError
-from undosend.domain.lifecycle import Change, Event
 from undosend.hub import Hub
 from undosend.relay.port import Relay
-from undosend.spool.port import Logged, Spool, lease_of
+from undosend.spool.port import Agenda, Logged, Spool, lease_of
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +84,8 @@ class Releaser:
         await self._renew(now)
         agenda = await self._spool.agenda()
         self.looked_at = now
-        if agenda.lease_until <= now:
-            await self._settle_lapsed(now)
+        if agenda.lease_until <= now and await self._settle_lapsed(now):
+            agenda = await self._spool.agenda()
         if agenda.expires_at <= now:
             await self._expire(now)
         room = self._relay.room()
@@ -92,7 +93,7 @@ class Releaser:
             claimed = await self._claim(now, room)
             if len(claimed) < room:  # all that was due is in hand; what comes next?
                 agenda = await self._spool.agenda()
-        return self._next_look(now, agenda.due_at, agenda.lease_until, agenda.expires_at)
+        return self._next_look(now, agenda)
 
     async def idle(self) -> None:
         """Wait until every dialogue that has begun is settled."""
@@ -114,11 +115,15 @@ class Releaser:
         if self._in_hand:
             await asyncio.wait(self._in_hand, timeout=drain_seconds)
         if given_up:
-            await self._spool.give_back([attempt.lease for attempt in given_up], counted=False)
+            with suppress(Unavailable):  # then the leases end by themselves
+                await self._spool.give_back([attempt.lease for attempt in given_up], counted=False)
 
     async def _claim(self, now: int, room: int) -> Sequence[Email]:
         token, until = secrets.token_hex(8), now + _LEASE
         claimed = await self._spool.claim(at=now, until=until, token=token, limit=room)
+        if self._stopping:  # stop was asked for while the claim was being committed
+            await self._spool.give_back([lease_of(e.row) for e in claimed], counted=False)
+            return ()
         for email in claimed:
             attempt = self._attempts.of(email)
             task = asyncio.create_task(attempt.run(), name=f"relay {email.row.id}")
@@ -142,8 +147,13 @@ class Releaser:
             await self._spool.renew(leases, until=now + _LEASE)
 
     async def _settle_lapsed(self, at: int) -> int:
-        """Leases that ended without an outcome: surely unsent before the marker, else uncertain."""
-        lapsed = await self._spool.lapsed(at=at)
+        """Leases that ended without an outcome: surely unsent before the marker, else uncertain.
+
+        What we have in hand ourselves is not among them: its outcome is still to come.
+        """
+        ours = {(attempt.lease.email_id, attempt.lease.token) for attempt in self._in_hand.values()}
+        rows = await self._spool.lapsed(at=at)
+        lapsed = [row for row in rows if (row.id, row.lease_token) not in ours]
         unsent = [lease_of(row) for row in lapsed if row.state in WAITING]
         if unsent:
             await self._spool.give_back(unsent, counted=True)
@@ -163,10 +173,14 @@ class Releaser:
             except UndosendError:  # somebody undid, canceled or claimed it first
                 continue
 
-    def _next_look(self, now: int, due_at: int, *others: int) -> int:
+    def _next_look(self, now: int, agenda: Agenda) -> int:
+        due_at, lease_until = agenda.due_at, agenda.lease_until
         if due_at <= now and not self._relay.room():
-            due_at = self._relay.reopens_at() or NEVER  # else a freed connection wakes us
-        return min(due_at, *others, self._renew_at, now + _POLL)
+            reopens_at = self._relay.reopens_at() or 0
+            due_at = reopens_at if reopens_at > now else NEVER  # else a freed connection wakes us
+        if lease_until <= now:
+            lease_until = NEVER  # it is in our own hands, and its end wakes us
+        return min(due_at, lease_until, agenda.expires_at, self._renew_at, now + _POLL)
 
     def _notice(self, changes: Sequence[Logged]) -> None:
         if any(change.due_at is not None and change.due_at < self._next for change in changes):
@@ -175,6 +189,8 @@ class Releaser:
     async def _wait_until(self, when: int) -> None:
         alarm = asyncio.create_task(self._clock.sleep_until(when))
         woken = asyncio.create_task(self._wake.wait())
-        await asyncio.wait((alarm, woken), return_when=asyncio.FIRST_COMPLETED)
-        alarm.cancel()
-        woken.cancel()
+        try:
+            await asyncio.wait((alarm, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            alarm.cancel()
+            woken.cancel()

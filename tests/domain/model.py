@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from undosend.domain.change import Change, Event
 from undosend.domain.email import WAITING, Row, State
-from undosend.domain.lifecycle import RULES, Change, Event, Rule, allowed, fire
+from undosend.domain.lifecycle import RULES, Rule, allowed, fire
 
 NOW, LATER = 100, 200
 

@@ -7,21 +7,11 @@ from itertools import product
 
 import pytest
 
+from undosend.domain.change import Change, Event
 from undosend.domain.email import FINAL, NEVER, WAITING, Row, State
 from undosend.domain.errors import VersionMismatch, WrongState
-from undosend.domain.lifecycle import (
-    HOLDS,
-    RULES,
-    Actor,
-    Change,
-    Condition,
-    Event,
-    allowed,
-    fire,
-    refusal,
-    repeats,
-    told,
-)
+from undosend.domain.lifecycle import HOLDS, RULES, Actor, Condition, allowed, fire, repeats, told
+from undosend.domain.refusals import refusal
 
 NOW = 1_000
 D, H, R, G = State.DRAFT, State.HELD, State.RETRYING, State.SENDING

@@ -8,8 +8,9 @@ from types import MappingProxyType
 import pytest
 
 from tests.domain.model import SOUND, Budget, Model, Wrong
+from undosend.domain.change import Event
 from undosend.domain.email import State
-from undosend.domain.lifecycle import RULES, Condition, Event, Rule
+from undosend.domain.lifecycle import RULES, Condition, Rule
 
 
 def table(event: Event, rule: Rule) -> Wrong:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from undosend.domain.change import Event
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Delivery, Recipient
-from undosend.domain.lifecycle import Event
 from undosend.domain.retry import Reply, RetryPolicy, answered, still_open, verdict
 
 A, P, F, X, Q = (

@@ -20,59 +20,9 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Any, TypeAlias
 
-from undosend.domain.email import FINAL, NEVER, WAITING, Row, State
-from undosend.domain.errors import UndosendError, VersionMismatch, WrongState
-
-
-class Event(StrEnum):
-    """What can happen to an email."""
-
-    EDIT = "edit"
-    SEND = "send"
-    RESCHEDULE = "reschedule"
-    SEND_NOW = "send_now"
-    UNDO = "undo"
-    CANCEL = "cancel"
-    REOPEN = "reopen"
-    DELETE = "delete"
-    BEGIN = "begin"
-    DEFER = "defer"
-    REJECT = "reject"
-    ACCEPT = "accept"
-    ACCEPT_SOME = "accept_some"
-    LOSE = "lose"
-    EXPIRE = "expire"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One event asked of one email: who asks, under which guards, and the values it brings.
-
-    at: the instant of asking. version: the caller's If-Match, if any.
-    token, revision: the lease a sender holds; every event of the releaser but expire has both.
-    resend: the operator's policy allows one more try after an uncertain attempt.
-    attempts: 1 where the relay really answered. accepted: recipients it took this time.
-    The rest are new values for the row's columns of the same name.
-    """
-
-    event: Event
-    email_id: str
-    account: str
-    at: int
-    version: int | None = None
-    token: str | None = None
-    revision: int | None = None
-    resend: bool = False
-    attempts: int = 0
-    accepted: int = 0
-    release_at: int | None = None
-    undo_until: int | None = None
-    due_at: int | None = None
-    expires_at: int = NEVER
-    lease_until: int = 0
-    message_id: str | None = None
-    trouble: str | None = None
-
+from undosend.domain.change import Change, Event
+from undosend.domain.email import FINAL, WAITING, Row, State
+from undosend.domain.refusals import refusal
 
 Expression: TypeAlias = Callable[[Any, Any], Any]
 """A function of (row, change) that works on values and on SQL columns alike."""
@@ -355,51 +305,3 @@ def told(event: Event, state: State) -> str:
 def repeats(row: Row, change: Change) -> bool:
     """Tell whether the wish is already fulfilled, so that asking again succeeds silently."""
     return row.state in RULES[change.event].repeat
-
-
-def refusal(row: Row, change: Change) -> UndosendError:
-    """Return why the change may not happen to the row: an error that tells the row's state."""
-    if change.version is not None and change.version != row.version:
-        return VersionMismatch(row.version)
-    code = _refusal_code(row, change.event)
-    wish = change.event.replace("_", " ")
-    detail = f"Too late to {wish}" if code == "too_late" else f"Cannot {wish}"
-    return WrongState(
-        code, row.state, f"{detail}: {_STANDING[row.state]}{_doubt(row)}", sent_at=row.sent_at
-    )
-
-
-def _refusal_code(row: Row, event: Event) -> str:
-    if event in {Event.EDIT, Event.SEND, Event.DELETE}:
-        return "not_draft"
-    if row.state in {State.SENDING, State.SENT, State.PARTIALLY_SENT}:
-        return "too_late"
-    if event is Event.REOPEN:
-        return "not_final"
-    if event is Event.UNDO and row.accepted > 0:
-        return "too_late"
-    if row.state is State.UNKNOWN or (event is Event.UNDO and row.uncertain > 0):
-        return "delivery_uncertain"
-    return "not_held"
-
-
-def _doubt(row: Row) -> str:
-    if row.state in WAITING and row.accepted > 0:
-        return " Some recipients have it already; cancel stops it for the others."
-    if row.state in WAITING and row.uncertain > 0:
-        return " It may have been delivered; cancel stops further attempts."
-    return ""
-
-
-_STANDING = {
-    State.DRAFT: "the email is a draft, and no timer holds it. Send it first.",
-    State.HELD: "the email is held. Undo makes it a draft, cancel ends it.",
-    State.RETRYING: "the email waits for another attempt. Undo or cancel stops that.",
-    State.SENDING: "the email is being handed over to the relay now. Its outcome will follow.",
-    State.SENT: "the email has left.",
-    State.PARTIALLY_SENT: "the email has left for some of its recipients.",
-    State.FAILED: "the email could not be sent. Reopen makes it a draft.",
-    State.UNKNOWN: "nobody can know whether the email was delivered. Reopen makes it a draft.",
-    State.EXPIRED: "the email expired before it could be sent. Reopen makes it a draft.",
-    State.CANCELED: "the email was canceled. Reopen makes it a draft.",
-}

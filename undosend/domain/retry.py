@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from undosend.domain.change import Event
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Delivery, Recipient
-from undosend.domain.lifecycle import Event
 
 SCHEDULE = (60, 300, 900, 1800, 3600)
 """Seconds to the next attempt after the first, second, … answer; hourly after that."""

@@ -6,11 +6,14 @@ from undosend.domain.clock import SECOND, Clock
 
 _FAILURES = 5
 _PAUSE_SECONDS = 30
+_SLOW_START = 5
 
 
 class Breaker:
     """Opens after five failures to connect in a row; then lets one probe through every 30 s.
 
+    Slow start: five dialogues at a time, and one more for each connection that the relay took,
+    so that neither a dead relay nor one that just came back meets everybody at once.
     Refusals are answers of a living relay: they do not count.
     """
 
@@ -18,6 +21,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._probe_at: int | None = None
+        self._earned = _SLOW_START
 
     def __repr__(self) -> str:
         return f"<Breaker {'open' if self.open else 'closed'}, {self._failures} failures>"
@@ -32,11 +36,11 @@ class Breaker:
         """Return when the next probe may go out, while open."""
         return self._probe_at
 
-    def room(self, wanted: int) -> int:
-        """Return how many of the wanted connections may be tried now."""
+    def room(self, free: int, busy: int = 0) -> int:
+        """Return how many more dialogues may begin now, of those there are lines for."""
         if self._probe_at is None:
-            return wanted
-        return min(wanted, 1) if self._clock.now() >= self._probe_at else 0
+            return max(0, min(free, self._earned - busy))
+        return min(free, 1) if self._clock.now() >= self._probe_at else 0
 
     def begun(self) -> None:
         """Note that a connection is being tried: the next probe waits its time."""
@@ -47,9 +51,11 @@ class Breaker:
         """Note that the relay answered: close."""
         self._failures = 0
         self._probe_at = None
+        self._earned += 1
 
     def failed(self) -> None:
         """Note that the relay could not be reached."""
         self._failures += 1
         if self._failures >= _FAILURES and self._probe_at is None:
             self._probe_at = self._clock.now() + _PAUSE_SECONDS * SECOND
+            self._earned = _SLOW_START

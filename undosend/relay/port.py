@@ -52,7 +52,7 @@ class Dialogue(Protocol):
         """Say MAIL and RCPT, and return the replies; nothing has been sent."""
 
     async def transmit(self, raw: bytes) -> Reply | Lost | Unreached:
-        """Say DATA, the message and the final dot; Unreached where the line broke before it began."""
+        """Say DATA, the message and the final dot; Unreached where it had not yet begun."""
 
 
 class Relay(Protocol):

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import aiosmtplib
 import structlog
@@ -34,6 +35,14 @@ _IDLE_SECONDS = 30
 _MOST_EMAILS = 100
 _QUIT_SECONDS = 2
 _CLOSING = 421
+_LONGEST_REPLY = 1000
+
+
+_Answer: TypeAlias = aiosmtplib.SMTPResponse | aiosmtplib.SMTPResponseException
+
+
+class _OutOfTurn(aiosmtplib.SMTPException):
+    """The relay answered what nobody asked; its message tells none of the relay's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,8 @@ class SmtpRelay:
         self._clock = clock
         self._most = connections
         self._patience = patience
-        self._tls = tls or ssl.create_default_context()
+        secured = address.implicit_tls or address.start_tls
+        self._tls = (tls or ssl.create_default_context()) if secured else None
         self._breaker = Breaker(clock)
         self._idle: list[_Connection] = []
         self._busy = 0
@@ -82,7 +92,7 @@ class SmtpRelay:
 
     def room(self) -> int:
         """Return how many dialogues may begin now; 0 while the breaker is open."""
-        return self._breaker.room(self._most - self._busy)
+        return self._breaker.room(self._most - self._busy, self._busy)
 
     def reopens_at(self) -> int | None:
         """Return when the next probe may go out, while the breaker is open."""
@@ -142,7 +152,7 @@ class SmtpRelay:
             port=address.port,
             use_tls=address.implicit_tls,
             start_tls=address.start_tls,
-            tls_context=self._tls if address.implicit_tls or address.start_tls else None,
+            tls_context=self._tls,
             username=address.username,
             password=address.password,
             local_hostname=socket.gethostname(),
@@ -150,8 +160,14 @@ class SmtpRelay:
         )
         try:
             await client.connect()
-        except _BROKEN:
-            self._breaker.failed()
+            await _introduce(client)
+        except BaseException as error:
+            _hang_up(client)
+            if isinstance(error, _BROKEN):
+                self._breaker.failed()
+            elif isinstance(error, ValueError):  # no IDNA host name, or no base64 where it must be
+                self._breaker.failed()
+                raise aiosmtplib.SMTPException(str(error)) from error
             raise
         self._breaker.succeeded()
         return _Connection(client)
@@ -172,7 +188,9 @@ class SmtpDialogue:
             refusal = await self._begin(mail_from, size)
             if refusal:
                 return Offered(dict.fromkeys(rcpt_to, refusal))
-            return Offered({address: await self._recipient(address) for address in rcpt_to})
+            replies = await self._recipients(rcpt_to)
+            self._stay_in_step()
+            return Offered(replies)
         except _BROKEN as error:
             self.drop()
             return Unreached(_reason(error))
@@ -183,29 +201,30 @@ class SmtpDialogue:
         client = self._connection.client
         try:
             ready = await client.execute_command(b"DATA")
+            if ready.code != aiosmtplib.SMTPStatus.start_input:
+                return self._refusal(ready)
+            self._stay_in_step()
         except _BROKEN as error:
             self.drop()
             return Unreached(_reason(error))
-        if ready.code != aiosmtplib.SMTPStatus.start_input:
-            return self._heard(ready) or self._nonsense(ready)
         self._connection.emails += 1
         try:
             final = await self._message(client, raw)
+            self._open = False
+            return self._heard(final)
         except _BROKEN as error:
             self.drop()
             return Lost(_reason(error))
-        self._open = False
-        reply = self._heard(final)
-        return reply or Lost(self._nonsense(final).reason)
 
     async def end(self) -> _Connection | None:
         """Return the connection if it can serve again, after a RSET where one is due."""
         connection = self._connection
-        if connection and self._open:
-            try:
+        try:
+            if connection and self._open:
                 await connection.client.rset()
-            except _BROKEN:
-                self.drop()
+            self._stay_in_step()
+        except _BROKEN:
+            self.drop()
         connection, self._connection = self._connection, None
         return connection
 
@@ -215,9 +234,11 @@ class SmtpDialogue:
         if kept:
             self._connection = kept
             try:
-                return await self._mail(mail_from, size)
+                refusal = await self._mail(mail_from, size)
             except aiosmtplib.SMTPServerDisconnected:
                 self.drop()  # it had hung up while we rested: not a word was said yet
+            if self._connection:  # else it said 421 while we rested
+                return refusal
         self._connection = await self._relay.connect()
         return await self._mail(mail_from, size)
 
@@ -229,16 +250,25 @@ class SmtpDialogue:
         try:
             await client.mail(mail_from, options=options)
         except aiosmtplib.SMTPSenderRefused as refused:
-            return self._definite(refused)
+            return None if 200 <= refused.code < 300 else self._refusal(refused)
         return None
+
+    async def _recipients(self, rcpt_to: Sequence[str]) -> Mapping[str, Reply]:
+        """Say RCPT for each; where the relay says 421, that goes for all it has not refused."""
+        replies: dict[str, Reply] = {}
+        for address in rcpt_to:
+            replies[address] = await self._recipient(address)
+            if self._connection is None:
+                refused = {a: reply for a, reply in replies.items() if reply.code >= 400}
+                return {**dict.fromkeys(rcpt_to, replies[address]), **refused}
+        return replies
 
     async def _recipient(self, address: str) -> Reply:
         assert self._connection is not None  # noqa: S101 - MAIL was said
         try:
-            reply = await self._connection.client.rcpt(address)
+            return self._heard(await self._connection.client.rcpt(address))
         except aiosmtplib.SMTPRecipientRefused as refused:
-            return self._definite(refused)
-        return Reply(reply.code, reply.message)
+            return self._heard(refused)
 
     async def _message(self, client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
         """Write the message, dot-stuffed (RFC 5321 §4.5.2), and wait for the last reply."""
@@ -249,49 +279,86 @@ class SmtpDialogue:
         protocol.write((b"." if raw.startswith(b".") else b"") + stuffed + b".\r\n")
         return await protocol.read_response(timeout=self._patience.data)
 
-    def _definite(self, refused: aiosmtplib.SMTPResponseException) -> Reply:
-        response = aiosmtplib.SMTPResponse(refused.code, refused.message)
+    def _refusal(self, response: _Answer) -> Reply:
+        """Return the reply where only a refusal makes sense."""
         reply = self._heard(response)
-        if reply is None:
-            raise aiosmtplib.SMTPServerDisconnected(self._nonsense(response).reason)
+        if reply.code < 400:
+            raise _OutOfTurn(f"The relay answered out of turn ({reply.code}).")
         return reply
 
-    def _heard(self, response: aiosmtplib.SMTPResponse) -> Reply | None:
+    def _heard(self, response: _Answer) -> Reply:
         """Return the reply if it is one that decides something; 421 also ends the connection."""
         if response.code == _CLOSING:
             self.drop()
         if 200 <= response.code < 300 or 400 <= response.code < 600:
-            return Reply(response.code, response.message)
-        return None
+            return Reply(response.code, _legible(response.message))
+        raise _OutOfTurn(f"The relay answered out of turn ({response.code}).")
 
-    def _nonsense(self, response: aiosmtplib.SMTPResponse) -> Unreached:
-        self.drop()
-        return Unreached(f"The relay answered out of turn ({response.code}).")
+    def _stay_in_step(self) -> None:
+        """Raise where the relay has said more than it was asked.
+
+        The library keeps what it has not read yet, and would take it for the next reply.
+        """
+        protocol = self._connection.client.protocol if self._connection else None
+        if protocol and protocol._buffer:  # noqa: SLF001 - nothing public tells
+            raise _OutOfTurn("The relay said more than it was asked.")
 
     def drop(self) -> None:
         """Close the connection without another word."""
         if self._connection:
-            self._connection.client.close()
+            _hang_up(self._connection.client)
             self._connection = None
         self._open = False
 
 
+async def _introduce(client: aiosmtplib.SMTP) -> None:
+    """Say EHLO, or HELO to who does not know it, unless TLS or a login has had it said."""
+    if client.is_ehlo_or_helo_needed:
+        try:
+            await client.ehlo()
+        except aiosmtplib.SMTPHeloError:
+            await client.helo()
+
+
 async def _quit(connection: _Connection) -> None:
-    with suppress(*_BROKEN):
+    try:
         if connection.client.is_connected:
             await connection.client.quit(timeout=_QUIT_SECONDS)
-    connection.client.close()
+    except _BROKEN:
+        return
+    finally:
+        _hang_up(connection.client)
+
+
+def _legible(text: str) -> str:
+    """Return a reply's text as something that every database and terminal takes."""
+    octets = text[:_LONGEST_REPLY].encode("utf-8", "surrogateescape")
+    decoded = octets.decode("utf-8", "replace")
+    return "".join(
+        c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in decoded
+    )
+
+
+def _hang_up(client: aiosmtplib.SMTP) -> None:
+    """Close at once: what still waits to be written must not complete a mail some day."""
+    if client.transport:
+        client.transport.abort()  # type: ignore[attr-defined] # typed too narrow: it writes
+    client.close()
 
 
 def _reason(error: BaseException) -> str:
     """Return what happened to the line, in words that hold no address and no secret."""
+    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        error = error.__cause__
     match error:
+        case _OutOfTurn():
+            return error.message
         case aiosmtplib.SMTPAuthenticationError():
             return f"The relay refused our login ({error.code}). Check the relay URL's password."
         case aiosmtplib.SMTPResponseException():
             return f"The relay does not want to talk to us ({error.code})."
         case ssl.SSLCertVerificationError():
-            return f"The relay's certificate is not valid: {error.verify_message}."
+            return f"The relay's certificate is not valid: {error.verify_message.rstrip('.')}."
         case aiosmtplib.SMTPTimeoutError() | TimeoutError():
             return "The relay did not answer in time."
         case aiosmtplib.SMTPServerDisconnected() | ConnectionError():

@@ -39,11 +39,12 @@ def relay_address(url: str) -> RelayAddress:
     """
     try:
         parts = urlsplit(url)
-        port = parts.port or _PORTS[parts.scheme]
+        usual = _PORTS[parts.scheme]
+        port = usual if parts.port is None else parts.port
     except (ValueError, KeyError):
         raise Misconfigured(f"The relay URL must look like {_EXAMPLE}.") from None
     host = parts.hostname
-    if not host or parts.path not in {"", "/"} or parts.fragment:
+    if not host or not port or parts.path not in {"", "/"} or parts.fragment:
         raise Misconfigured(f"The relay URL must look like {_EXAMPLE}.")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     tls = options.pop("tls", "required")
@@ -52,6 +53,8 @@ def relay_address(url: str) -> RelayAddress:
             "The relay URL takes one option: ?tls=required (the default) or ?tls=off."
         )
     implicit, local = parts.scheme == "smtps", is_loopback(host)
+    if tls == "off" and implicit:
+        raise Misconfigured("The relay URL says smtps and ?tls=off; only one of them can be meant.")
     if tls == "off" and parts.username and not local:
         raise Misconfigured(
             f"The relay URL would send a password to {host} without TLS. "

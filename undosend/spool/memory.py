@@ -11,9 +11,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from undosend.domain.email import NEVER, WAITING, Email, File, Row, State
-from undosend.domain.errors import AttachmentNotFound, EmailNotFound
-from undosend.domain.lifecycle import Change, Event, allowed, fire, refusal, repeats, told
+from undosend.domain.change import Change, Event
+from undosend.domain.email import FINAL, NEVER, WAITING, Attachment, Email, File, Row, State
+from undosend.domain.errors import AttachmentNotFound, EmailNotFound, Unavailable
+from undosend.domain.lifecycle import allowed, fire, repeats, told
+from undosend.domain.refusals import refusal
 from undosend.spool.port import (
     NOTHING,
     Agenda,
@@ -40,7 +42,9 @@ class MemorySpool:
 
     async def add(self, email: Email, files: Sequence[File]) -> None:
         """Keep a new email, draft or held; told as drafted or held."""
-        self._emails[email.row.id] = email
+        if email.row.id in self._emails or not _sound(email.row):
+            raise Unavailable
+        self._emails[email.row.id] = replace(email, attachments=_in_order(email.attachments))
         self._files[email.row.id] = tuple(files)
         self._tell(email.row, "email.drafted" if email.row.state is State.DRAFT else "email.held")
 
@@ -56,9 +60,11 @@ class MemorySpool:
             row = email.row
         else:
             row = fire(email.row, change)
+            if not _sound(row):
+                raise Unavailable
             self._emails[row.id] = _rewritten(replace(email, row=row), rewrite)
             self._files[row.id] += tuple(rewrite.files)
-        self._tell(row, told(change.event, row.state))
+        self._tell(replace(row, updated_at=change.at), told(change.event, row.state))
         return row
 
     async def get(self, account: str, email_id: str) -> Email:
@@ -90,7 +96,7 @@ class MemorySpool:
     async def files(self, account: str, email_id: str) -> Sequence[File]:
         """Return the email's attachments with their bytes, in order."""
         self._find(account, email_id)
-        return self._files[email_id]
+        return sorted(self._files[email_id], key=lambda file: file.attachment.id)
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes."""
@@ -125,7 +131,8 @@ class MemorySpool:
 
     async def overdue(self, *, at: int, limit: int) -> Sequence[Row]:
         """Return waiting emails that nobody has and whose ``expires_at`` has passed."""
-        return [row for row in self._unclaimed() if row.expires_at <= at][:limit]
+        overdue = [row for row in self._unclaimed() if row.expires_at <= at]
+        return sorted(overdue, key=lambda row: row.expires_at)[:limit]
 
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""
@@ -160,11 +167,10 @@ class MemorySpool:
         return (row for row in self._rows() if row.state in WAITING and not row.lease_token)
 
     def _held_by(self, leases: Sequence[Lease]) -> Iterable[Row]:
-        keys = {(lease.email_id, lease.token, lease.revision) for lease in leases}
+        ours = {(lease.account, lease.email_id, lease.token, lease.revision) for lease in leases}
+        waiting = (row for row in self._rows() if row.state in WAITING)
         return [
-            row
-            for row in self._rows()
-            if row.state in WAITING and (row.id, row.lease_token, row.revision) in keys
+            row for row in waiting if (row.account, row.id, row.lease_token, row.revision) in ours
         ]
 
     def _tell(self, row: Row, type_: str) -> None:
@@ -184,6 +190,19 @@ class MemorySpool:
         self._publish([line])
 
 
+def _sound(row: Row) -> bool:
+    """Tell whether the tables' constraints would take the row."""
+    return (
+        (row.state in WAITING) == (row.due_at is not None)
+        and (row.state in FINAL) == (row.final_at is not None)
+        and (row.state is not State.SENDING or row.lease_token is not None)
+    )
+
+
+def _in_order(attachments: Iterable[Attachment]) -> tuple[Attachment, ...]:
+    return tuple(sorted(attachments, key=lambda attachment: attachment.id))
+
+
 def _due(row: Row) -> int:
     return NEVER if row.due_at is None else row.due_at
 
@@ -194,6 +213,6 @@ def _rewritten(email: Email, rewrite: Rewrite) -> Email:
     return replace(
         email,
         content=rewrite.content or email.content,
-        attachments=(*email.attachments, *(file.attachment for file in rewrite.files)),
+        attachments=_in_order((*email.attachments, *(file.attachment for file in rewrite.files))),
         recipients=tuple(results.get(r.address, r) for r in recipients),
     )

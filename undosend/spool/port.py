@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from undosend.domain.change import Change
 from undosend.domain.email import Content, Email, File, Recipient, Row, State
-from undosend.domain.lifecycle import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +112,16 @@ class Spool(Protocol):
     """The store whose rows decide every race."""
 
     async def add(self, email: Email, files: Sequence[File]) -> None:
-        """Keep a new email, draft or held; told as drafted or held."""
+        """Keep a new email, draft or held; told as drafted or held.
+
+        Raises Unavailable also where the id is taken; the email that has it stays as it is.
+        """
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is.
 
         Where the wish is already fulfilled (``lifecycle.repeats``) nothing is written and
-        the row is returned as it stands.
+        the row is returned as it stands. A deletion returns the row as it last was.
 
         Raises:
             EmailNotFound, WrongState, VersionMismatch: nothing was written.
@@ -137,10 +140,13 @@ class Spool(Protocol):
         """
 
     async def files(self, account: str, email_id: str) -> Sequence[File]:
-        """Return the email's attachments with their bytes, in order."""
+        """Return the email's attachments with their bytes, in the order of their ids.
+
+        Raises EmailNotFound.
+        """
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
-        """Return one attachment with its bytes. Raises AttachmentNotFound."""
+        """Return one attachment with its bytes. Raises EmailNotFound, AttachmentNotFound."""
 
     # For the releaser: all accounts, but every email it names carries its own.
 
@@ -157,7 +163,10 @@ class Spool(Protocol):
         """Return the rows whose lease has ended by ``at`` without an outcome."""
 
     async def overdue(self, *, at: int, limit: int) -> Sequence[Row]:
-        """Return waiting emails that nobody has and whose ``expires_at`` has passed."""
+        """Return waiting emails that nobody has and whose ``expires_at`` has passed.
+
+        At most ``limit``, the longest overdue first.
+        """
 
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""

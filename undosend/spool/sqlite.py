@@ -12,6 +12,8 @@ import fcntl
 import json
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +40,8 @@ _WAL_RESET_FIXED = (3, 51, 3)
 async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpool:
     """Return the spool in the file the URL names, created and migrated as needed.
 
-    The caller closes it. migrations: where the scripts lie. publish: hears of every committed line of the event log.
+    The caller closes it. migrations: where the scripts lie. publish: hears of every
+    committed line of the event log.
 
     Raises:
         Misconfigured: the file cannot be used, or another process has it.
@@ -60,10 +63,11 @@ async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpo
         await engine.dispose()
         lock.close()
 
-    statements = Statements(SqliteDialect())
+    statements = _statements()
 
     async def begin() -> SqliteSession:
         session = SqliteSession(write, statements.add_events, publish)
+        await session.rollback()  # in case an earlier one could not be
         await session.fetch(_BEGIN)
         return session
 
@@ -97,9 +101,9 @@ def sqlite_warning() -> str | None:
     if sqlite3.sqlite_version_info >= _WAL_RESET_FIXED:
         return None
     return (
-        f"SQLite {sqlite3.sqlite_version} has a rare WAL-reset bug (fixed in 3.51.3) that needs two "
-        "writing connections; undosend uses one and holds the file's lock. Let no other program "
-        "write to the database, and upgrade SQLite when you can."
+        f"SQLite {sqlite3.sqlite_version} has a rare WAL-reset bug (fixed in 3.51.3) that needs "
+        "two writing connections; undosend uses one and holds the file's lock. Let no other "
+        "program write to the database, and upgrade SQLite when you can."
     )
 
 
@@ -169,9 +173,20 @@ class SqliteSession(SqliteLook):
         self._publish([Logged(seq, *line) for seq, line in zip(seqs, self._told, strict=True)])
 
     async def rollback(self) -> None:
-        """Undo everything; where there is nothing to undo, that is well too."""
-        if self._connection.in_transaction:
-            await self._connection.rollback()
+        """Undo everything; where there is nothing to undo, that is well too.
+
+        Never raises, for then the writer would end: a connection that cannot even do this
+        fails at its next BEGIN.
+        """
+        with suppress(sqlite3.Error, ValueError):  # ValueError: aiosqlite's thread has ended
+            if self._connection.in_transaction:
+                await self._connection.rollback()
+
+
+@cache
+def _statements() -> Statements:
+    """Return the statements, which never change; to compile them takes an eighth of a second."""
+    return Statements(SqliteDialect())
 
 
 async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:

@@ -24,8 +24,8 @@ from sqlalchemy import (
     update,
 )
 
+from undosend.domain.change import Event
 from undosend.domain.email import NEVER, WAITING, State
-from undosend.domain.lifecycle import Event
 from undosend.spool.dialect import Dialect, Statement, Types
 from undosend.spool.tables import attachments, contents, emails, events, recipients
 from undosend.spool.transitions import transition

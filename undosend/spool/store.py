@@ -8,13 +8,15 @@ This module knows no particular database; ``sqlite`` opens one and gives it conn
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Attachment, Email, File, Recipient, Row, State
 from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
-from undosend.domain.lifecycle import Change, Event, refusal, repeats, told
+from undosend.domain.lifecycle import repeats, told
+from undosend.domain.refusals import refusal
 from undosend.spool.dialect import Statement
 from undosend.spool.documents import document, email_of, logged_of, row_of, row_values
 from undosend.spool.group_commit import GroupCommit, Kind, Transaction
@@ -125,6 +127,8 @@ class SqlSpool:
         """Return the email's attachments with their bytes, in order."""
         given = {"account": account, "email_id": email_id}
         lines = await self._read(_Ask(self._sql.files, given=given))
+        if not lines:  # nothing is attached, or there is no such email
+            await self.get(account, email_id)
         return [file_of(line) for line in lines]
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
@@ -209,8 +213,10 @@ class SqlSpool:
         lines = await session.fetch(self._sql.transition[event], items)
         changed = {row.id: row for row in map(row_of, lines)}
         await self._rewrite(session, [wish for wish in wishes if wish[0].email_id in changed])
-        for row in changed.values():
-            session.tell(row, told(event, row.state))
+        for change, _ in wishes:
+            if row := changed.get(change.email_id):
+                # A deleted row comes back as it last was, so its time is not the deletion's.
+                session.tell(replace(row, updated_at=change.at), told(event, row.state))
         unchanged = [change for change, _ in wishes if change.email_id not in changed]
         explained = await self._explain(session, unchanged) if unchanged else {}
         return [changed.get(c.email_id) or explained[c.email_id] for c, _ in wishes]

@@ -27,8 +27,9 @@ from sqlalchemy import (
     update,
 )
 
+from undosend.domain.change import Change, Event
 from undosend.domain.email import State
-from undosend.domain.lifecycle import HOLDS, RULES, Change, Condition, Event, Rule, entering
+from undosend.domain.lifecycle import HOLDS, RULES, Condition, Rule, entering
 from undosend.spool.dialect import Dialect, Statement, Types
 from undosend.spool.tables import emails
 
@@ -57,7 +58,8 @@ def transition(event: Event, dialect: Dialect) -> Statement:
     ]
     if not rule.to:
         doomed = exists(select(literal(1)).select_from(source).where(*guards))
-        return dialect.compile(delete(emails).where(doomed).returning(*emails.c))
+        named = emails.c.id.in_(select(change.email_id))  # else every email is looked at
+        return dialect.compile(delete(emails).where(named, doomed).returning(*emails.c))
 
     def entered(name: str) -> Callable[[State], Any]:
         return lambda state: entering(state, event)[name](emails.c, change)

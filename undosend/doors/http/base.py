@@ -7,7 +7,7 @@ try/except for the sake of HTTP.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
 import structlog
@@ -106,8 +106,24 @@ class Handler(RequestHandler):
 
     def no_body(self) -> None:
         """Refuse a body where there is nothing to say, but for an empty object."""
-        if self._body and self.json_body() != {}:
+        if (self._body or self._too_large) and self.json_body() != {}:
             raise BadRequest("bad_parameter", "This call takes no body.")
+
+    def parameter(self, name: str) -> str | None:
+        """Return the query parameter as it was given; more than once is a mistake."""
+        given = self.get_query_arguments(name, strip=False)
+        if len(given) > 1:
+            raise BadRequest("bad_parameter", f"{name} is there more than once.")
+        return given[0] if given else None
+
+    def limit(self, default: int, most: int) -> int:
+        """Return the query parameter ``limit``."""
+        given = self.parameter("limit")
+        if given is None:
+            return default
+        if not (given.isascii() and given.isdigit() and len(given) < 9 and 1 <= int(given) <= most):
+            raise BadRequest("bad_parameter", f"limit takes a whole number from 1 to {most}.")
+        return int(given)
 
     def if_match(self) -> int | None:
         """Return the version that the caller asks on condition of, if any."""
@@ -119,10 +135,18 @@ class Handler(RequestHandler):
             raise BadRequest("bad_parameter", 'If-Match takes one ETag as it was given, like "3".')
         return int(digits)
 
+    def head(self, *path: str) -> Awaitable[None] | None:
+        """Answer as GET does, without the body (RFC 9110 §9.3.2)."""
+        return self.get(*path)
+
     def answer(self, body: Mapping[str, Any], status: int = 200) -> None:
         """Finish with a JSON document; an email's version becomes its ETag."""
         if body.get("object") == "email":
             self.set_header("ETag", f'"{body["version"]}"')
+            if self.request.method in {"GET", "HEAD"} and self.check_etag_header():
+                self.set_status(304)
+                self.finish()
+                return
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
@@ -151,12 +175,11 @@ class Handler(RequestHandler):
             log.error("request_failed", method=self.request.method, exc_info=(typ, value, tb))
 
     def _allowed(self) -> list[str]:
-        own = type(self)
-        return [
-            method
-            for method in _ALL_METHODS
-            if getattr(own, method.lower()) is not getattr(RequestHandler, method.lower())
-        ]
+        return [method for method in _ALL_METHODS if self._serves(method)]
+
+    def _serves(self, method: str) -> bool:
+        name = "get" if method == "HEAD" else method.lower()
+        return getattr(type(self), name) is not getattr(RequestHandler, name)
 
 
 class NotFound(Handler):
@@ -165,6 +188,10 @@ class NotFound(Handler):
     def prepare(self) -> None:
         """Say that there is nothing here."""
         raise HTTPError(404)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 - whatever it was
+        """Say it of any method, also of one that nothing takes."""
+        super().write_error(404)
 
 
 def _too_large() -> TooLarge:

@@ -11,13 +11,14 @@ from undosend.domain.errors import FieldError
 from undosend.domain.rules import violations
 from undosend.doors.http import answers
 from undosend.doors.http.base import Handler
-from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn, validated
+from undosend.doors.http.judging import validated
+from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn
 from undosend.doors.http.problems import BadRequest
 from undosend.outbox import Outbox
 from undosend.spool.port import Listing
 
 _ID = re.compile(r"em_[0-9A-HJKMNP-TV-Z]{26}")
-_LIMIT = 100
+_MOST = 100
 
 Act = Callable[..., Awaitable[Email]]
 """A method of the outbox: (account, email_id, *, version) -> the email as it then is."""
@@ -65,16 +66,13 @@ class EmailsHandler(Handler):
         return self.outbox.objections(given.edited(Content()), attachments, timing)
 
     def _listing(self) -> Listing:
-        limit = self._parameter("limit") or "20"
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= _LIMIT):
-            raise BadRequest("bad_parameter", f"limit takes a whole number from 1 to {_LIMIT}.")
         after, before = self._cursor("after"), self._cursor("before")
         if after and before:
             raise BadRequest("bad_parameter", "Give after or before, not both.")
-        return Listing(int(limit), after, before, self._states())
+        return Listing(self.limit(20, _MOST), after, before, self._states())
 
     def _states(self) -> frozenset[State]:
-        given = self._parameter("status")
+        given = self.parameter("status")
         try:
             return frozenset(map(State, given.split(","))) if given is not None else frozenset()
         except ValueError:
@@ -84,16 +82,10 @@ class EmailsHandler(Handler):
             ) from None
 
     def _cursor(self, name: str) -> str | None:
-        given = self._parameter(name)
+        given = self.parameter(name)
         if given is not None and not _ID.fullmatch(given):
             raise BadRequest("bad_parameter", f"{name} takes the id of an email.")
         return given
-
-    def _parameter(self, name: str) -> str | None:
-        given = self.get_query_arguments(name, strip=False)
-        if len(given) > 1:
-            raise BadRequest("bad_parameter", f"{name} is there more than once.")
-        return given[0] if given else None
 
 
 class EmailHandler(Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from html import escape
 from pathlib import Path
@@ -16,6 +17,7 @@ from undosend.doors.http.problems import KINDS
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """Return what is not ready, by name, with a sentence each; nothing where all is."""
 
+_INBOX_PAGE, _INBOX_MOST = 1000, 10_000
 _PAGE_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
@@ -91,14 +93,18 @@ class ProblemHandler(Handler):
 class DevInboxHandler(Handler):
     """``/dev/inbox``: what the development relay took, with ``--dev`` only."""
 
+    parameters = frozenset({"limit"})
+
     def initialize(self, *, inbox: DevInbox) -> None:
         """Take the collaborator that the route table gives."""
         self.inbox = inbox
 
-    def get(self) -> None:
-        """List what has arrived, oldest first."""
-        data = [entry.view() for entry in self.inbox.entries()]
-        self.answer(answers.listing(data, has_more=False))
+    async def get(self) -> None:
+        """List what arrived last, oldest first; parsed in a thread, as mail can be large."""
+        entries = self.inbox.entries()
+        shown = entries[-self.limit(_INBOX_PAGE, _INBOX_MOST) :]
+        data = await asyncio.to_thread(lambda: [entry.view() for entry in shown])
+        self.answer(answers.listing(data, has_more=len(shown) < len(entries)))
 
     def delete(self) -> None:
         """Empty it."""

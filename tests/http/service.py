@@ -1,0 +1,238 @@
+"""The service as a client meets it: a real server on a free port, and time in the test's hand.
+
+Everything is real but the spool, where a test asks for no other, the clock, and the relay,
+which is the scripted one. Nothing is sent unless the test says ``release``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.testing import bind_unused_port
+
+from tests.relay_double import RelayDouble, Script
+from undosend.app import _server, _unready
+from undosend.attempt import Attempts
+from undosend.domain.clock import ManualClock
+from undosend.domain.holding import HoldPolicy
+from undosend.domain.retry import RetryPolicy
+from undosend.doors.http.problems import KINDS
+from undosend.doors.http.routes import Door, routes
+from undosend.hub import Hub
+from undosend.metrics import Metrics
+from undosend.outbox import Outbox
+from undosend.relay.smtp import SmtpRelay
+from undosend.relay.url import relay_address
+from undosend.releaser import Releaser
+from undosend.settings import data
+from undosend.spool.port import Spool
+
+LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "text": "In haste."}
+"""A letter that lacks nothing."""
+
+USUAL = HoldPolicy()
+
+PATIENCE = 10.0
+"""Seconds after which an answer that has not come fails the test."""
+
+
+def letter(**parts: Any) -> dict[str, Any]:
+    """Return a good email's JSON with these members in it instead; ``from_`` is from."""
+    return LETTER | {name.rstrip("_"): value for name, value in parts.items()}
+
+
+def encoded(octets: bytes) -> str:
+    """Return the octets as attachments carry them."""
+    return base64.b64encode(octets).decode()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """Return the body's value, which is JSON however it is called."""
+        assert re.fullmatch(r"application/(problem\+)?json(; charset=UTF-8)?", self.type), self
+        return json.loads(self.body)
+
+    @property
+    def type(self) -> str:
+        """Return the media type."""
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def etag(self) -> str:
+        """Return the ETag as If-Match takes it."""
+        return self.headers["ETag"]
+
+    @property
+    def problem(self) -> str:
+        """Return the code of the problem, which is a sound document; fail where there is none."""
+        document = self.json
+        assert self.type == "application/problem+json"
+        assert self.status == document["status"] == KINDS[document["code"]].status
+        assert document["title"] == KINDS[document["code"]].title
+        assert urlsplit(document["type"]).path == f"/problems/{document['code']}"
+        assert document["detail"]
+        assert "Traceback" not in self.body.decode()
+        return str(document["code"])
+
+    @property
+    def errors(self) -> list[tuple[str, str]]:
+        """Return pointer and code of each field error, sorted."""
+        assert self.problem == "invalid_email"
+        assert all(error["detail"] for error in self.json["errors"])
+        return sorted((error["pointer"], error["code"]) for error in self.json["errors"])
+
+
+def as_answer(response: HTTPResponse) -> Answer:
+    return Answer(response.code, response.headers, response.body or b"")
+
+
+@dataclass(frozen=True)
+class Client:
+    """Whoever sends requests to the server at ``url``."""
+
+    url: str
+    http: AsyncHTTPClient
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Return the answer; a body that is neither text nor bytes goes out as JSON."""
+        sent = dict(headers or {})
+        if body is not None and not isinstance(body, str | bytes):
+            body = json.dumps(body)
+            sent.setdefault("Content-Type", "application/json")
+        request = HTTPRequest(
+            self.url + path,
+            method,
+            sent,
+            body,
+            allow_nonstandard_methods=True,
+            follow_redirects=False,
+            decompress_response=False,
+            request_timeout=PATIENCE,
+        )
+        answer = as_answer(await self.http.fetch(request, raise_error=False))
+        assert answer.status != 500, answer
+        return answer
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.call("GET", path, headers=headers)
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> Answer:
+        """Return the answer; header names are written with underscores."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.call("POST", path, body, headers=named)
+
+    async def new(self, **parts: Any) -> Answer:
+        """Post the letter with these parts and return the answer, whatever it is."""
+        return await self.post("/v1/emails", letter(**parts))
+
+    async def made(self, **parts: Any) -> dict[str, Any]:
+        """Return the email that the letter has become; fail where it was not taken."""
+        answer = await self.new(**parts)
+        assert answer.status in {201, 202}, answer
+        return dict(answer.json)
+
+    async def shown(self, email_id: str) -> dict[str, Any]:
+        """Return the email as it stands now."""
+        answer = await self.get(f"/v1/emails/{email_id}")
+        assert answer.status == 200, answer
+        return dict(answer.json)
+
+    async def history(self, email_id: str) -> list[str]:
+        """Return the types of the email's events, oldest first."""
+        answer = await self.get(f"/v1/emails/{email_id}/events")
+        return [event["type"] for event in answer.json["data"]]
+
+
+@dataclass(frozen=True)
+class Service(Client):
+    """The running service, and what a test may turn."""
+
+    clock: ManualClock
+    spool: Spool
+    outbox: Outbox
+    relay: RelayDouble
+    releaser: Releaser
+
+    async def release(self, after: float = 0) -> None:
+        """Let so many seconds pass, then do all that is due, to its end."""
+        self.clock.advance(after)
+        await self.releaser.run_once()
+        await self.releaser.idle()
+
+    def scripted(self, **steps: Any) -> None:
+        """Let new connections to the relay meet this."""
+        self.relay.script = replace(Script(), **steps)
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[Client]:
+    """Return a client of the server at the URL."""
+    http = AsyncHTTPClient(force_instance=True, max_clients=100)
+    yield Client(url, http)
+    http.close()
+
+
+@asynccontextmanager
+async def serving(
+    spool: Spool,
+    hub: Hub,
+    *,
+    clock: ManualClock | None = None,
+    policy: HoldPolicy = USUAL,
+    public_url: str | None = None,
+) -> AsyncIterator[Service]:
+    """Run the service over the spool until the block is left, which also closes the spool."""
+    clock = clock or ManualClock()
+    outbox = Outbox(spool=spool, clock=clock, policy=policy)
+    async with RelayDouble() as double:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        relay = SmtpRelay(relay_address(f"smtp://127.0.0.1:{double.port}"), clock=clock, tls=tls)
+        metrics = Metrics()
+        attempts = Attempts(
+            spool=spool,
+            relay=relay,
+            clock=clock,
+            retry=RetryPolicy(),
+            observer=metrics,
+            luck=lambda: 0.5,
+        )
+        releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
+        table = routes(
+            outbox=outbox,
+            clock=clock,
+            readiness=lambda: _unready(outbox, releaser, spool, clock),
+            openapi=data("api-spec") / "openapi.yaml",
+            page=Path(__file__).parents[2] / "undosend" / "web",
+        )
+        server = _server(Door(table, counted=metrics.requested, public_url=public_url))
+        socket, port = bind_unused_port()
+        server.add_socket(socket)
+        async with client(f"http://127.0.0.1:{port}") as caller:
+            yield Service(caller.url, caller.http, clock, spool, outbox, double, releaser)
+        if double._stalled:
+            double.release()
+        server.stop()
+        await server.close_all_connections()
+        await releaser.stop(PATIENCE)
+        await relay.close()
+        await spool.close()

@@ -1,0 +1,190 @@
+"""The migrations and the tables say the same, and what they do can be done again and undone."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from undosend.domain.errors import Misconfigured
+from undosend.settings import data
+from undosend.spool.migrate import _config, current, upgrade
+from undosend.spool.sqlite import make_engine
+from undosend.spool.tables import metadata
+
+SCRIPTS = data("migrations")
+HEAD = "0001"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "x.db"
+
+
+@pytest.fixture
+async def engine(database: Path) -> AsyncIterator[AsyncEngine]:
+    engine = make_engine(f"sqlite+aiosqlite:///{database}")
+    yield engine
+    await engine.dispose()
+
+
+def no_database(path: Path) -> None:
+    path.write_bytes(b"no database" * 100)
+
+
+def schema(database: Path) -> dict[tuple[str, str], frozenset[str]]:
+    """Return what SQLite says it holds: each object's definition as a set of its parts.
+
+    Only the order in which a table's constraints stand is ignored.
+    """
+    with closing(sqlite3.connect(database)) as connection:
+        found = connection.execute(
+            "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL "
+            "AND name NOT LIKE 'sqlite_%' AND name <> 'alembic_version'"
+        ).fetchall()
+    return {
+        (type_, name): frozenset(line.strip().rstrip(",") for line in sql.splitlines())
+        for type_, name, sql in found
+    }
+
+
+async def test_the_migrated_schema_is_that_of_the_tables(
+    engine: AsyncEngine, database: Path, tmp_path: Path
+) -> None:
+    await upgrade(engine, SCRIPTS)
+    created = make_engine(f"sqlite+aiosqlite:///{tmp_path / 'created.db'}")
+    async with created.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+    await created.dispose()
+
+    migrated = schema(database)
+
+    assert migrated == schema(tmp_path / "created.db")
+    assert len(migrated) == 5 + 7
+    assert {name for type_, name in migrated if type_ == "index"} >= {
+        "ix_emails_due",
+        "ix_emails_leased",
+        "ix_emails_expiring",
+    }
+
+
+async def test_alembic_finds_nothing_to_add(engine: AsyncEngine) -> None:
+    await upgrade(engine, SCRIPTS)
+
+    def differences(connection: Connection) -> object:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        return compare_metadata(context, metadata)
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_an_empty_database_is_brought_to_the_head(engine: AsyncEngine) -> None:
+    assert await current(engine, SCRIPTS) == (None, HEAD)
+
+    assert await upgrade(engine, SCRIPTS) == (None, HEAD)
+
+    assert await current(engine, SCRIPTS) == (HEAD, HEAD)
+
+
+async def test_a_revision_that_is_not_ours_is_not_taken_for_an_old_one(
+    engine: AsyncEngine, database: Path
+) -> None:
+    await upgrade(engine, SCRIPTS)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+    for ask in (current, upgrade):
+        with pytest.raises(Misconfigured, match="another version of undosend"):
+            await ask(engine, SCRIPTS)
+
+
+async def test_a_file_that_is_no_database_has_no_revision(
+    engine: AsyncEngine, database: Path
+) -> None:
+    no_database(database)
+
+    for ask in (current, upgrade):
+        with pytest.raises(Misconfigured, match="not a database"):
+            await ask(engine, SCRIPTS)
+
+
+async def test_a_second_upgrade_does_nothing(engine: AsyncEngine, database: Path) -> None:
+    await upgrade(engine, SCRIPTS)
+    before = schema(database)
+
+    assert await upgrade(engine, SCRIPTS) == (HEAD, HEAD)
+
+    assert schema(database) == before
+
+
+async def test_an_upgrade_keeps_the_mail(engine: AsyncEngine, database: Path) -> None:
+    await upgrade(engine, SCRIPTS)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO events VALUES (1, 'a', 'em', 't', 's', 1, 1, 1, NULL, NULL)"
+        )
+
+    await upgrade(engine, SCRIPTS)
+
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
+
+
+async def test_a_downgrade_leaves_nothing_and_can_be_taken_back(
+    engine: AsyncEngine, database: Path
+) -> None:
+    await upgrade(engine, SCRIPTS)
+    full = schema(database)
+
+    def down(connection: Connection) -> None:
+        config = _config(SCRIPTS)
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+
+    async with engine.begin() as connection:
+        await connection.run_sync(down)
+    assert schema(database) == {}
+
+    assert await upgrade(engine, SCRIPTS) == (None, HEAD)
+    assert schema(database) == full
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    engine: AsyncEngine, database: Path, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_broken.py").write_text(
+        "from alembic import op\n"
+        'revision, down_revision = "0002", "0001"\n'
+        "def upgrade():\n"
+        '    op.execute("CREATE TABLE half (done INTEGER)")\n'
+        '    op.execute("CREATE TABLE nonsense (")\n'
+    )
+
+    with pytest.raises(Misconfigured, match="incomplete input"):
+        await upgrade(engine, scripts)
+
+    assert schema(database) == {}
+    assert await upgrade(engine, SCRIPTS) == (None, HEAD)
+
+
+async def test_a_folder_with_a_percent_sign_holds_migrations_as_well(
+    engine: AsyncEngine, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "100%d"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+
+    assert await upgrade(engine, scripts) == (None, HEAD)

@@ -1,0 +1,143 @@
+"""What the releaser and the doors ask costs the same over ten emails and over a million."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from undosend.domain.change import Event
+from undosend.domain.email import State
+from undosend.spool.dialect import SqliteDialect, Statement
+from undosend.spool.sqlite import _statements
+from undosend.spool.store import SqlSpool
+
+STATEMENTS = _statements()
+STORED = ("emails", "contents", "recipients", "attachments", "events")
+
+
+@pytest.fixture
+def connection(spool: SqlSpool, database: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(database)) as connection:
+        yield connection
+
+
+def plan(connection: sqlite3.Connection, statement: Statement) -> list[str]:
+    """Return the lines of SQLite's plan for the statement."""
+    names = re.findall(r":(\w+)", statement.sql)
+    values = dict.fromkeys(names) | dict(statement.fixed)
+    lines = connection.execute(f"EXPLAIN QUERY PLAN {statement.sql}", values).fetchall()
+    return [line[-1] for line in lines]
+
+
+def assert_frugal(steps: list[str]) -> None:
+    """No table is looked through, whole or by way of an index, and nothing is sorted."""
+    for step in steps:
+        assert not re.match(rf"SCAN ({'|'.join(STORED)})\b", step), steps
+        assert "TEMP B-TREE" not in step, steps
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("claim", "ix_emails_due (due_at>? AND due_at<?)"),
+        ("lapsed", "ix_emails_leased (lease_until<?)"),
+        ("overdue", "ix_emails_expiring (expires_at<?)"),
+        ("history", "ix_events_account_email_id_seq (account=? AND email_id=?)"),
+        ("set_content", "sqlite_autoindex_contents_1 (email_id=?)"),
+        ("set_results", "PRIMARY KEY (email_id=?)"),
+        ("drop_recipients", "PRIMARY KEY (email_id=?)"),
+        ("renew", "(account=? AND state=? AND id=?)"),
+        ("give_back", "(account=? AND state=? AND id=?)"),
+        ("rows", "(account=? AND id=?)"),
+        ("emails", "sqlite_autoindex_emails_1 (id=?)"),
+    ],
+)
+def test_a_statement_looks_only_at_what_it_is_about(
+    connection: sqlite3.Connection, name: str, index: str
+) -> None:
+    steps = plan(connection, getattr(STATEMENTS, name))
+
+    assert_frugal(steps)
+    assert any(index in step for step in steps), steps
+
+
+@pytest.mark.parametrize("event", Event)
+def test_a_transition_looks_only_at_the_emails_it_names(
+    connection: sqlite3.Connection, event: Event
+) -> None:
+    steps = plan(connection, STATEMENTS.transition[event])
+
+    assert_frugal(steps)
+    assert any(re.match(r"SEARCH emails USING .*\bid=\?\)", step) for step in steps), steps
+
+
+def test_the_agenda_looks_once_at_each_of_three_indexes(connection: sqlite3.Connection) -> None:
+    steps = plan(connection, STATEMENTS.agenda)
+
+    assert_frugal(steps)
+    found = [re.sub(r".*(ix_\w+).*", r"\1", step) for step in steps if "ix_" in step]
+    assert found == ["ix_emails_due", "ix_emails_leased", "ix_emails_expiring"]
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("states", [(), (State.HELD,)])
+def test_a_page_is_read_from_its_index_in_order(
+    connection: sqlite3.Connection, after: bool, before: bool, states: tuple[State, ...]
+) -> None:
+    page = STATEMENTS.page(after=after, before=before, states=frozenset(states))
+
+    steps = plan(connection, page)
+
+    assert_frugal(steps)
+    index = "ix_emails_account_state_id" if states else "ix_emails_account_id"
+    assert any(f"SEARCH emails USING INDEX {index}" in step for step in steps), steps
+
+
+def test_a_page_of_several_states_stays_within_its_account(
+    connection: sqlite3.Connection,
+) -> None:
+    page = STATEMENTS.page(states=frozenset({State.HELD, State.RETRYING}))
+
+    steps = plan(connection, page)
+
+    assert any("SEARCH emails USING INDEX ix_emails_account" in step for step in steps), steps
+
+
+@pytest.mark.parametrize("waiting", [10, 20_000])
+def test_a_claim_reads_as_many_rows_as_it_takes(
+    connection: sqlite3.Connection, waiting: int
+) -> None:
+    """Counted in steps of SQLite's machine, which no neighbour on this computer can slow."""
+    connection.executemany(
+        "INSERT INTO emails VALUES (?,'a','held',1,1,0,0,0,0,?,4611686018427387904,"
+        "NULL,0,0,0,0,0,NULL,NULL,NULL,NULL,NULL)",
+        ((f"em_{n:06d}", n) for n in range(waiting)),
+    )
+    steps = [0]
+
+    def step() -> None:
+        steps[0] += 1
+
+    connection.set_progress_handler(step, 10)
+    claim = STATEMENTS.claim
+    given = {"at": 10**9, "until": 10**9, "token": "t", "limit": 5}
+    claimed = connection.execute(claim.sql, {**claim.fixed, **given}).fetchall()
+    connection.set_progress_handler(None, 0)
+
+    assert len(claimed) == 5
+    assert steps[0] < 100, steps
+
+
+def test_statements_do_not_depend_on_how_many_items_they_get() -> None:
+    dialect = SqliteDialect()
+
+    again = type(STATEMENTS)(dialect)
+
+    assert again.claim == STATEMENTS.claim
+    assert again.transition == STATEMENTS.transition

@@ -1,0 +1,446 @@
+"""The contract is true: what it promises is served, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import validate
+from pydantic import BaseModel
+from requests import Session
+from schemathesis.config import SchemathesisConfig
+from schemathesis.generation import GenerationMode
+from schemathesis.schemas import APIOperation, BaseSchema
+
+from tests.http import stages
+from tests.http.live import living
+from tests.http.service import Answer, Service, letter, serving
+from undosend.domain.clock import SECOND, ManualClock
+from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagIn, TimingIn
+from undosend.doors.http.problems import KINDS
+from undosend.doors.http.routes import routes
+from undosend.hub import Hub
+from undosend.settings import data
+from undosend.spool.memory import MemorySpool
+
+CONTRACT = data("api-spec") / "openapi.yaml"
+DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
+COMPONENTS = DOCUMENT["components"]
+METHODS = ("get", "post", "patch", "delete")
+MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn)
+THE_DAY_IT_WAS_WRITTEN = 1_795_426_200 * SECOND
+"""2026-11-23T09:30:00Z, when all that happens in the document's examples."""
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield path, method and operation of everything that can be called."""
+    for path, item in DOCUMENT["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def resolved(thing: dict[str, Any]) -> dict[str, Any]:
+    """Return what the reference leads to; the thing itself where it is none."""
+    while "$ref" in thing:
+        found: Any = DOCUMENT
+        for part in thing["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        thing = found
+    return thing
+
+
+def contents() -> Iterator[Any]:
+    """Yield every body that is described, of requests and responses."""
+    for path, method, operation in operations():
+        name = f"{method} {path}"
+        for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+            yield pytest.param(kind, body, id=name)
+        for status, response in operation["responses"].items():
+            for kind, body in resolved(response).get("content", {}).items():
+                yield pytest.param(kind, body, id=f"{name} {status}")
+
+
+def examples(body: dict[str, Any]) -> Iterator[Any]:
+    yield from (resolved(example)["value"] for example in body.get("examples", {}).values())
+    if "example" in body:
+        yield body["example"]
+
+
+def fits(value: Any, schema: dict[str, Any]) -> None:
+    """Fail where the value is not what the schema says."""
+    OAS31Validator({**schema, "components": COMPONENTS}).validate(value)
+
+
+# The document by itself.
+
+
+def test_the_document_is_openapi() -> None:
+    validate(DOCUMENT)
+
+
+def test_no_key_is_there_twice() -> None:
+    class Strict(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), node.start_mark
+        return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+    Strict.add_constructor("tag:yaml.org,2002:map", mapping)
+    yaml.load(CONTRACT.read_bytes(), Strict)  # noqa: S506 - a safe loader, and our own file
+
+
+@pytest.mark.parametrize(("kind", "body"), list(contents()))
+def test_every_body_has_an_example_that_fits_its_schema(kind: str, body: dict[str, Any]) -> None:
+    found = list(examples(body))
+
+    assert found
+    for example in found:
+        fits(example, body["schema"])
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "operation"),
+    [pytest.param(*found, id=found[2]["operationId"]) for found in operations()],
+)
+def test_every_call_is_explained(path: str, method: str, operation: dict[str, Any]) -> None:
+    parameters = DOCUMENT["paths"][path].get("parameters", []) + operation.get("parameters", [])
+
+    assert operation["summary"]
+    assert all(resolved(parameter)["description"] for parameter in parameters)
+    assert all(resolved(response)["description"] for response in operation["responses"].values())
+    for status in set(operation["responses"]) & {"503"} - ({"503"} if path == "/readyz" else set()):
+        assert "Retry-After" in resolved(operation["responses"][status])["headers"]
+
+
+# The document and the code.
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_model_takes_what_the_document_says(model: type[BaseModel]) -> None:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+
+    assert _bare(schema) == _bare(COMPONENTS["schemas"][model.__name__])
+
+
+def _bare(schema: Any, *, names: bool = False) -> Any:
+    """Return the schema without what is there for people; ``names``: its keys are members'."""
+    match schema:
+        case {"x-component": name}:
+            return {"$ref": f"#/components/schemas/{name}"}
+        case dict() if names:
+            return {name: _bare(part) for name, part in schema.items()}
+        case dict():
+            told = {"title", "description", "default", "examples"}
+            return {
+                key: _bare(part, names=key == "properties")
+                for key, part in schema.items()
+                if key not in told
+            }
+        case list():
+            return [_bare(part) for part in schema]
+    return schema
+
+
+def test_the_routes_and_the_document_name_the_same_calls(service: Service) -> None:
+    documented = {
+        (path, method) for path, item in DOCUMENT["paths"].items() for method in METHODS
+        if method in item
+    }  # fmt: skip
+    served = set()
+    for path in DOCUMENT["paths"]:
+        for spec in _table(service):
+            if spec.regex.match(path.replace("{id}", "em_x").replace("{code}", "too_late")):
+                methods = _methods(spec.handler_class)
+                served |= {(path, method) for method in methods}
+    assert served == documented
+
+
+def test_every_route_is_in_the_document(service: Service) -> None:
+    filled = [
+        path.replace("{id}", "em_x").replace("{code}", "too_late") for path in DOCUMENT["paths"]
+    ]
+
+    lost = [s.name for s in _table(service) if not any(map(s.regex.match, filled))]
+
+    assert lost == []
+
+
+def _table(service: Service) -> list[Any]:
+    return routes(
+        outbox=service.outbox,
+        clock=service.clock,
+        readiness=_ready,
+        openapi=CONTRACT,
+        page=Path(),
+        inbox=object(),  # type: ignore[arg-type] # only asked whether it is there
+    )
+
+
+async def _ready() -> dict[str, str]:
+    return {}
+
+
+def _methods(handler: Any) -> set[str]:
+    allowed = handler._allowed(handler.__new__(handler))
+    return {method.lower() for method in allowed} - {"head"}
+
+
+def test_every_problem_is_in_the_document_as_it_is() -> None:
+    shown = {code: COMPONENTS["examples"][code]["value"] for code in KINDS}
+
+    assert set(COMPONENTS["schemas"]["ProblemCode"]["enum"]) == set(KINDS)
+    for code, kind in KINDS.items():
+        problem = shown[code]
+        assert (problem["code"], problem["status"], problem["title"]) == (
+            code,
+            kind.status,
+            kind.title,
+        )
+        assert problem["type"].endswith(f"/problems/{code}")
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    hub = Hub()
+    clock = ManualClock(THE_DAY_IT_WAS_WRITTEN)
+    async with serving(MemorySpool(hub.publish), hub, clock=clock) as running_service:
+        yield running_service
+
+
+# The document and the service.
+
+
+def requests() -> Iterator[Any]:
+    for path, method, operation in operations():
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        for name, example in body.get("examples", {}).items():
+            call = method.upper(), path, example["value"]
+            yield pytest.param(*call, id=f"{operation['operationId']}-{name}")
+
+
+@pytest.mark.parametrize(("method", "path", "body"), list(requests()))
+async def test_every_example_of_a_request_is_taken(
+    service: Service, method: str, path: str, body: dict[str, Any]
+) -> None:
+    timed = "delay_seconds" in body and method == "PATCH"
+    email_id = await (stages.held if timed else stages.draft)(service)
+
+    answer = await service.call(method, path.replace("{id}", email_id), body)
+
+    assert answer.status == (201 if body.get("draft") else 200 if method == "PATCH" else 202)
+    assert_described(answer, path, method.lower())
+
+
+def assert_described(answer: Answer, path: str, method: str) -> None:
+    """Fail where the answer is not what the document says, or says more."""
+    response = resolved(DOCUMENT["paths"][path][method]["responses"][str(answer.status)])
+    assert [name for name in response.get("headers", {}) if name not in answer.headers] == []
+    body = response["content"][answer.type.partition(";")[0]]
+    fits(answer.json, body["schema"])
+    assert list(undescribed(answer.json, body["schema"])) == []
+
+
+def undescribed(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
+    """Yield the members of the value that the schema does not name."""
+    schema = resolved(schema)
+    if isinstance(value, list):
+        for entry in value:
+            yield from undescribed(entry, schema["items"], f"{at}/*")
+    if not isinstance(value, dict) or isinstance(schema.get("additionalProperties"), dict):
+        return
+    named = dict(schema.get("properties", {}))
+    for part in schema.get("allOf", ()):
+        named |= resolved(part)["properties"]
+    for name, member in value.items():
+        if name in named:
+            yield from undescribed(member, named[name], f"{at}/{name}")
+        else:
+            yield f"{at}/{name}"
+
+
+@pytest.mark.parametrize("stage", [*stages.STAGES.values(), stages.doubtful, stages.begun])
+async def test_an_email_is_described_in_every_state(
+    service: Service, stage: Callable[[Service], Any]
+) -> None:
+    email_id = await stage(service)
+
+    for path in ("/v1/emails", "/v1/emails/{id}", "/v1/emails/{id}/events"):
+        assert_described(await service.get(path.replace("{id}", email_id)), path, "get")
+
+
+async def test_everything_an_email_can_have_is_described(service: Service) -> None:
+    create = DOCUMENT["paths"]["/v1/emails"]["post"]["requestBody"]["content"]["application/json"]
+    await service.post("/v1/emails", create["examples"]["everything"]["value"])
+
+    assert_described(await service.get("/v1/emails"), "/v1/emails", "get")
+
+
+@pytest.mark.parametrize(
+    ("stage", "act", "code"),
+    [
+        (stages.sent, "undo", "too_late"),
+        (stages.doubtful, "undo", "delivery_uncertain"),
+        (stages.canceled, "undo", "not_held"),
+        (stages.held, "send", "not_draft"),
+        (stages.held, "reopen", "not_final"),
+    ],
+)
+async def test_a_refusal_is_described(
+    service: Service, stage: Callable[[Service], Any], act: str, code: str
+) -> None:
+    answer = await service.post(f"/v1/emails/{await stage(service)}/{act}")
+
+    assert answer.problem == code
+    assert_described(answer, f"/v1/emails/{{id}}/{act}", "post")
+    examples = DOCUMENT["paths"][f"/v1/emails/{{id}}/{act}"]["post"]["responses"]["409"]
+    assert code in examples["content"]["application/problem+json"]["examples"]
+
+
+async def test_the_other_problems_are_described(service: Service) -> None:
+    email_id = await stages.draft(service)
+    here = f"/v1/emails/{email_id}"
+    stale = {"If-Match": '"9"'}
+
+    answers = {
+        "malformed_json": await service.post(f"{here}/send", "{", Content_Type="application/json"),
+        "bad_parameter": await service.post(f"{here}/send?x=1"),
+        "not_found": await service.post("/v1/emails/em_x/send"),
+        "version_mismatch": await service.call("POST", f"{here}/send", {}, headers=stale),
+        "unsupported_media_type": await service.post(f"{here}/send", "x"),
+        "invalid_email": await service.post(f"{here}/send", {"in": 5, "delay_seconds": "x"}),
+    }
+
+    assert {answer.problem for answer in answers.values()} == set(answers)
+    for answer in answers.values():
+        assert_described(answer, "/v1/emails/{id}/send", "post")
+    too_large = await service.new(text="x" * (1024 * 1024 + 1))
+    assert too_large.problem == "too_large"
+    assert_described(too_large, "/v1/emails", "post")
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_the_page_of_every_problem_opens(service: Service, code: str) -> None:
+    shown = COMPONENTS["examples"][code]["value"]
+
+    page = await service.get(shown["type"].removeprefix(DOCUMENT["servers"][0]["url"]))
+
+    assert (page.status, page.type) == (200, "text/html; charset=UTF-8")
+    assert shown["title"] in unescape(page.body.decode())
+
+
+async def test_the_document_is_served(service: Service) -> None:
+    answer = await service.get("/openapi.yaml")
+
+    assert (answer.status, answer.type) == (200, "application/yaml")
+    assert answer.body == CONTRACT.read_bytes()
+
+
+# The document as a source of requests that nobody thought of.
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with living(tmp_path_factory.mktemp("live")) as url:
+        yield url
+
+
+_NAMES = st.from_regex(r"[a-z]{1,12}", fullmatch=True)
+_ADDRESSES = st.builds("{}@{}.example".format, _NAMES, _NAMES)
+schemathesis.openapi.format("mailbox-address", _ADDRESSES)
+schemathesis.openapi.format("mailbox", _ADDRESSES | st.builds("{} <{}>".format, _NAMES, _ADDRESSES))
+
+# No schema can tell which texts are addresses, or which times lie ahead ...
+_GOOD_ENOUGH = ["2xx", "304", "404", "409", "412", "422"]
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "generation": {"deterministic": True},
+        "checks": {"positive_data_acceptance": {"expected-statuses": _GOOD_ENOUGH}},
+        "operations": [
+            {  # ... or that two parameters exclude each other.
+                "include-operation-id": "listEmails",
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["200", "400"]}},
+            }
+        ],
+    }
+)
+QUICKLY = settings(
+    deadline=None, max_examples=10, derandomize=True, suppress_health_check=list(HealthCheck)
+)
+BOTH = list(GenerationMode)
+LABELS = {
+    f"{method.upper()} {path}": "{" in path or "parameters" in call or "requestBody" in call
+    for path, method, call in operations()
+}
+"""Every call, and whether it takes anything."""
+
+
+Case = schemathesis.Case[Any]
+Ask = Callable[[Case], None]
+
+
+@pytest.fixture(scope="module")
+def contract() -> BaseSchema:
+    return schemathesis.openapi.from_path(str(CONTRACT), config=CONFIG)
+
+
+@pytest.fixture
+def ask(live: str) -> Iterator[Ask]:
+    """Return who sends a case, about an email that is there, and judges the answer."""
+    with Session() as session:
+        email = session.post(f"{live}/v1/emails", json=letter(draft=True)).json()
+
+        def asked(case: Case) -> None:
+            if case.meta and case.meta.generation.mode.is_positive and "{id}" in case.path:
+                case.path_parameters = {"id": email["id"]}
+            case.call_and_validate(base_url=live, session=session)
+
+        yield asked
+
+
+def called(contract: BaseSchema, label: str) -> APIOperation[Any, Any, Any, Any]:
+    operation = contract.find_operation_by_label(label)
+    assert operation
+    return operation
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_every_border_of_the_contract_is_kept(label: str, contract: BaseSchema, ask: Ask) -> None:
+    for case in contract.iter_coverage_cases(
+        called(contract, label),
+        generation_modes=BOTH,
+        generation_config=CONFIG.projects.default.generation,
+    ):
+        ask(case)
+
+
+@pytest.mark.parametrize("mode", BOTH)
+@pytest.mark.parametrize("label", [label for label, takes in LABELS.items() if takes])
+def test_whatever_fits_the_contract_or_not_is_answered_as_described(
+    label: str, mode: GenerationMode, contract: BaseSchema, ask: Ask
+) -> None:
+    cases = called(contract, label).as_strategy(generation_mode=mode)
+
+    QUICKLY(given(cases)(ask))()
+
+
+def test_every_way_along_the_links_is_answered_as_described(
+    contract: BaseSchema, live: str
+) -> None:
+    def there(*_: Any) -> dict[str, Any]:
+        return {"base_url": live}
+
+    wanderer = type("Wanderer", (contract.as_state_machine(),), {"get_call_kwargs": there})
+
+    wanderer.run(settings=settings(QUICKLY, max_examples=20, stateful_step_count=8))

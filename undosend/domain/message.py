@@ -1,0 +1,24 @@
+"""An email as the message that leaves: its Message-ID, its date, its octets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from undosend.domain.email import Content, Email, File, State
+from undosend.domain.mime import render
+
+
+def message_id(email_id: str, revision: int, content: Content) -> str:
+    """Return the Message-ID of a revision (RFC 5322 §3.6.4): the same for every copy of it."""
+    domain = content.sender.domain if content.sender else "localhost"
+    return f"<{email_id.removeprefix('em_').lower()}.{revision}@{domain}>"
+
+
+def rendered(email: Email, files: Sequence[File], now: int) -> bytes:
+    """Return the email as RFC 5322 bytes: of its revision, or as a draft would leave now."""
+    row, content = email.row, email.content
+    if row.state is State.DRAFT or row.message_id is None or row.release_at is None:
+        identity, date = message_id(row.id, row.revision + 1, content), now
+    else:
+        identity, date = row.message_id, row.release_at
+    return render(content, files, message_id=identity, date=date)
