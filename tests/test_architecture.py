@@ -95,7 +95,7 @@ LAYERS = (
         (DOMAIN, SPOOL_PORT, "undosend.outbox", "undosend.doors.http", "undosend.devinbox"),
         ("tornado", "pydantic", "pydantic_core", "structlog"),
     ),
-    Layer(("undosend.devinbox",), ("undosend.domain.clock",)),
+    Layer(("undosend.devinbox", "undosend.devmail"), ("undosend.domain.clock", "undosend.devmail")),
     Layer(("undosend.logs",), (DOMAIN, SPOOL_PORT), ("structlog",)),
     Layer(("undosend.metrics",), (DOMAIN, SPOOL_PORT), ("prometheus_client",)),
     Layer(

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, url
@@ -214,12 +213,8 @@ async def _check_database(settings: Settings) -> Finding:
             await engine.dispose()
     except Misconfigured as error:
         return Finding("database", ok=False, detail=str(error))
-    except SQLAlchemyError as error:
-        reason = error.__cause__ or error
-        return Finding("database", ok=False, detail=f"{path} cannot be read: {reason}")
-    if here == needed:
-        return Finding("database", ok=True, detail=f"{path} is at revision {here}")
-    return Finding("database", ok=True, detail=f"{path} will be migrated to {needed} at start")
+    told = f"is at revision {here}" if here == needed else f"will be migrated to {needed} at start"
+    return Finding("database", ok=True, detail=f"{path} {told}")
 
 
 def _check_sqlite() -> Finding:

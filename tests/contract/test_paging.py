@@ -49,6 +49,7 @@ async def test_pages_forward_show_each_email_once(
     while page.has_more:
         assert len(page.emails) == limit
         page = await store.spool.page(ACCOUNT, Listing(limit, after=shown[-1]))
+        assert page.emails, "more was promised"
         shown += ids(page)
 
     assert shown == of(newest_first)
@@ -64,6 +65,7 @@ async def test_pages_backward_show_each_email_once(
     while page.has_more:
         assert len(page.emails) == limit
         page = await store.spool.page(ACCOUNT, Listing(limit, before=shown[0]))
+        assert page.emails, "more was promised"
         shown = ids(page) + shown
 
     assert shown == of(newest_first[:-1])

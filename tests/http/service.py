@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
+from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from tests.relay_double import RelayDouble, Script
@@ -172,6 +173,9 @@ class Service(Client):
     outbox: Outbox
     relay: RelayDouble
     releaser: Releaser
+    server: HTTPServer
+    counts: list[tuple[str, int, str | None]]
+    """Route, status and problem of each request, as the metrics are told."""
 
     async def release(self, after: float = 0) -> None:
         """Let so many seconds pass, then do all that is due, to its end."""
@@ -224,11 +228,27 @@ async def serving(
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
         )
-        server = _server(Door(table, counted=metrics.requested, public_url=public_url))
+        counts: list[tuple[str, int, str | None]] = []
+
+        def counted(route: str, status: int, seconds: float, problem: str | None) -> None:
+            counts.append((route, status, problem))
+            metrics.requested(route, status, seconds, problem)
+
+        server = _server(Door(table, counted=counted, public_url=public_url))
         socket, port = bind_unused_port()
         server.add_socket(socket)
         async with client(f"http://127.0.0.1:{port}") as caller:
-            yield Service(caller.url, caller.http, clock, spool, outbox, double, releaser)
+            yield Service(
+                caller.url,
+                caller.http,
+                clock=clock,
+                spool=spool,
+                outbox=outbox,
+                relay=double,
+                releaser=releaser,
+                server=server,
+                counts=counts,
+            )
         if double._stalled:
             double.release()
         server.stop()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.contract.stores import STORES
 from tests.http import stages
 from tests.http.service import Answer, Service, serving
 from undosend.domain.holding import HoldPolicy
@@ -329,7 +328,3 @@ async def test_time_and_content_are_not_changed_at_once(service: Service) -> Non
     )
 
     assert answer.errors == [("/delay_seconds", "conflicting_members")]
-
-
-def test_every_store_is_served_somewhere() -> None:
-    assert set(STORES) == {"memory", "sqlite"}

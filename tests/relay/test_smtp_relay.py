@@ -362,6 +362,15 @@ async def test_relay_that_says_more_than_it_was_asked_is_unreached(point: str, s
         await assert_usable(double, relay, connection=1)
 
 
+@pytest.mark.parametrize("refusal", ["450 4.2.1 grey", "550 5.1.1 no such"])
+async def test_reply_that_belongs_to_nothing_refuses_nobody(refusal: str) -> None:
+    async with ends(scripted("mail", f"250 2.1.0 ok\r\n{refusal}")) as (double, relay):
+        outcome = await send(relay, BOB)
+
+        assert isinstance(outcome.offered, Unreached)
+        await assert_usable(double, relay, connection=1)
+
+
 @pytest.mark.parametrize(
     ("point", "said", "code"),
     [

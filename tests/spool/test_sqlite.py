@@ -526,6 +526,16 @@ async def test_a_second_open_is_refused_in_one_sentence(tmp_path: Path, spool: S
     await add(spool)
 
 
+async def test_another_name_of_the_same_file_is_refused_as_well(
+    tmp_path: Path, spool: SqlSpool
+) -> None:
+    alias = tmp_path / "elsewhere"
+    alias.mkdir()
+    (alias / "alias.db").symlink_to(tmp_path / "spool.db")
+
+    assert "Another undosend process is using" in await _refusal(alias / "alias.db")
+
+
 async def test_a_closed_spool_can_be_opened_again(tmp_path: Path) -> None:
     for _ in range(2):
         spool = await open_file(tmp_path)

@@ -20,7 +20,8 @@ PATIENCE = 30.0
 """Seconds after which a fact that has not come fails the test."""
 
 COMMAND = Path(sys.executable).with_name("undosend")
-ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+_KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
+ENVIRONMENT = {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 Fact = TypeVar("Fact")
 

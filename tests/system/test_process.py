@@ -15,7 +15,7 @@ def arrived(service: Service, subject: str) -> list[dict[str, Any]]:
 
 def test_kill_9_in_the_window_loses_nothing_and_undo_still_works(serve: Serve) -> None:
     service = serve()
-    undone, kept = service.send("undone", 3), service.send("kept", 3)
+    undone, kept = service.send("undone", 4), service.send("kept", 4)
 
     service.kill()
     service.start()

@@ -207,8 +207,9 @@ def own(url: str) -> IO[bytes]:
         Misconfigured: somebody is, or the folder cannot be used.
     """
     path = database_file(url)
+    file = path.resolve()  # by whatever name we were told of it
     try:
-        lock = path.with_name(f"{path.name}.lock").open("ab")
+        lock = file.with_name(f"{file.name}.lock").open("ab")
     except OSError as error:
         raise Misconfigured(
             f"Cannot use the database {path}: {error.strerror}. "

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from undosend.domain.clock import Clock
 from undosend.domain.email import Content, Email, State
-from undosend.domain.errors import FieldError
+from undosend.domain.errors import EmailNotFound, FieldError
 from undosend.domain.rules import violations
 from undosend.doors.http import answers
 from undosend.doors.http.base import Handler
@@ -88,7 +88,17 @@ class EmailsHandler(Handler):
         return given
 
 
-class EmailHandler(Handler):
+class OneEmail(Handler):
+    """Whatever is about one email: what is no id names none, however a store might read it."""
+
+    def prepare(self) -> None:
+        """Look at the id before anyone else does."""
+        super().prepare()
+        if not _ID.fullmatch(self.path_args[0]):
+            raise EmailNotFound(self.path_args[0])
+
+
+class EmailHandler(OneEmail):
     """``/v1/emails/{id}``: one email."""
 
     def initialize(self, *, outbox: Outbox, clock: Clock) -> None:
@@ -134,7 +144,7 @@ class EmailHandler(Handler):
         self.answer(answers.email(email, self.clock.now()))
 
 
-class SendHandler(Handler):
+class SendHandler(OneEmail):
     """``/v1/emails/{id}/send``: hold a draft."""
 
     def initialize(self, *, outbox: Outbox, clock: Clock) -> None:
@@ -151,7 +161,7 @@ class SendHandler(Handler):
         self.answer(answers.email(email, self.clock.now()), 202)
 
 
-class ActionHandler(Handler):
+class ActionHandler(OneEmail):
     """``/v1/emails/{id}/undo`` and its like: what is done by its name alone."""
 
     def initialize(self, *, act: Act, clock: Clock, status: int = 200) -> None:
@@ -167,7 +177,7 @@ class ActionHandler(Handler):
         self.answer(answers.email(email, self.clock.now()), self.success)
 
 
-class RawHandler(Handler):
+class RawHandler(OneEmail):
     """``/v1/emails/{id}/raw``: the exact bytes that leave."""
 
     def initialize(self, *, outbox: Outbox) -> None:
@@ -182,7 +192,7 @@ class RawHandler(Handler):
         self.finish(raw)
 
 
-class HistoryHandler(Handler):
+class HistoryHandler(OneEmail):
     """``/v1/emails/{id}/events``: what has happened to the email."""
 
     def initialize(self, *, outbox: Outbox) -> None:

@@ -75,13 +75,13 @@ def validated(
         else:
             break
         wrong += [_field_error(detail, judged) for detail in details]
-        places = {_place(detail, judged) for detail in details}
-        if () in places or places & seen:  # no object, or nothing helps
+        places = {_place(detail, judged): detail["type"] for detail in details}
+        if () in places or not seen.isdisjoint(places):  # no object, or nothing helps
             raise InvalidEmail(wrong)
-        seen |= places
+        seen.update(places)
         judged = deepcopy(judged)
-        for place in places:
-            _make_harmless(judged, place)
+        for place, mistake in places.items():
+            _make_harmless(judged, place, unknown=mistake == "extra_forbidden")
     if wrong:
         raise InvalidEmail([*wrong, *rules(given)])
     return given
@@ -111,13 +111,13 @@ def _place(detail: Mapping[str, Any], body: Any) -> Place:
     return tuple(place)
 
 
-def _make_harmless(body: Any, place: Place) -> None:
+def _make_harmless(body: Any, place: Place, *, unknown: bool) -> None:
     *way, last = place
     for part in way:
         body = body[part]
     if isinstance(last, int):
         body[last] = _HARMLESS_ENTRIES.get(str(way[-1]), _NOBODY)
-    elif last in _HARMLESS:
+    elif last in _HARMLESS and not unknown:
         body[last] = _HARMLESS[last]
     else:
         body.pop(last, None)
