@@ -6,6 +6,7 @@ Leaves are built first and closed last. ``serve`` owns every long-lived task.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -54,7 +55,6 @@ _GATHER_SECONDS = 15
 _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
-_BODY_SECONDS = 600
 _CHECK_SECONDS = 10
 
 
@@ -88,10 +88,21 @@ async def serve(settings: Settings) -> None:
         if warning := sqlite_warning():
             log.warning("sqlite_version", detail=warning)
         inbox = f"{service.url}/dev/inbox" if service.inbox else None
+        _spare_the_collector()
         log.info("serving", url=service.url, metrics=service.metrics_url, dev_inbox=inbox)
         await stop.wait()
         log.info("stopping", drain_seconds=settings.drain_seconds)
     log.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Keep what lives as long as the process out of the garbage collector's sight.
+
+    Requests leave few cycles behind: looking for them less often is worth a twelfth of an accept.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 @asynccontextmanager
@@ -312,7 +323,6 @@ def _server(door: Application) -> HTTPServer:
         door,
         max_body_size=_MOST_ON_THE_WIRE,
         idle_connection_timeout=_IDLE_SECONDS,
-        body_timeout=_BODY_SECONDS,
     )
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
+
 from undosend.spool.port import Logged
 
+log = structlog.get_logger(__name__)
+
 Listener = Callable[[Sequence[Logged]], None]
-"""Told what one commit changed, in order. Must return at once and never raise."""
+"""Told what one commit changed, in order. Must return at once."""
 
 
 class Hub:
@@ -27,7 +31,10 @@ class Hub:
         """Tell every listener; called by the spool right after a commit."""
         if changes:
             for listener in tuple(self._listeners):
-                listener(changes)
+                try:
+                    listener(changes)
+                except Exception:  # the change is committed: whoever fails to hear, fails alone
+                    log.exception("listener_failed", changes=len(changes))
 
     @contextmanager
     def listening(self, listener: Listener) -> Iterator[None]:

@@ -11,7 +11,6 @@ import json
 import logging
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 from threading import Lock
 from typing import TextIO
 
@@ -95,7 +94,7 @@ def _stamp(_: object, level: str, line: EventDict) -> EventDict:
     return {
         "event": line.pop("event"),
         "level": level,
-        "at": _at(_clock.now()),
+        "at": rfc3339(_clock.now()),
         **line,
     }
 
@@ -107,19 +106,10 @@ def _stamp_foreign(_: object, level: str, line: EventDict) -> EventDict:
     return {
         "event": _QUERY.sub("?…", event) if record.name.startswith("tornado") else event,
         "level": level,
-        "at": _at(int(record.created * SECOND)),
+        "at": rfc3339(int(record.created * SECOND)),
         "logger": record.name,
         **line,
     }
-
-
-def _at(instant: int) -> str:
-    return f"{_second(instant // SECOND)}{instant % SECOND // 1000:03d}Z"
-
-
-@lru_cache(maxsize=2)  # lines come many to a second, and formatting one costs a third of a line
-def _second(second: int) -> str:
-    return rfc3339(second * SECOND).removesuffix("000Z")
 
 
 def _json(_: object, __: str, line: EventDict) -> str:

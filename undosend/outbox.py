@@ -66,19 +66,24 @@ class Outbox:
         self._admit()
         now = self._clock.now()
         attachments = tuple(file.attachment for file in files)
-        hold, _ = hold_of(timing, self._policy, now)
-        _refuse_if(self.objections(content, attachments, timing))
+        hold, wrong = hold_of(timing, self._policy, now)
+        _refuse_if([*violations(content, attachments), *missing(content), *wrong])
         _weigh(content, attachments)
-        row = self._new_row(account, now, group_id)
-        row = replace(
-            row,
-            state=State.HELD,
+        email_id = new_id("em", now)
+        row = Row(
+            email_id,
+            account,
+            State.HELD,
             revision=1,
+            version=1,
+            created_at=now,
+            updated_at=now,
             release_at=hold.release_at,
             undo_until=hold.undo_until,
             due_at=hold.release_at,
             expires_at=hold.expires_at,
-            message_id=message_id(row.id, 1, content),
+            message_id=message_id(email_id, 1, content),
+            group_id=group_id,
         )
         email = Email(row, content, attachments, _envelope(content))
         await self._spool.add(email, files)
@@ -102,8 +107,19 @@ class Outbox:
         attachments = tuple(file.attachment for file in files)
         _refuse_if(violations(content, attachments))
         _weigh(content, attachments)
-        row = self._new_row(account, self._clock.now(), group_id)
-        email = Email(replace(row, expires_at=expires_at or NEVER), content, attachments)
+        now = self._clock.now()
+        row = Row(
+            new_id("em", now),
+            account,
+            State.DRAFT,
+            revision=0,
+            version=1,
+            created_at=now,
+            updated_at=now,
+            expires_at=expires_at or NEVER,
+            group_id=group_id,
+        )
+        email = Email(row, content, attachments)
         await self._spool.add(email, files)
         return email
 
@@ -204,7 +220,8 @@ class Outbox:
         Raises:
             InvalidEmail: the time cannot be.
         """
-        hold, wrong = hold_of(timing, self._policy, self._clock.now())
+        expires_at = (await self._spool.get(account, email_id)).row.expires_at
+        hold, wrong = hold_of(timing, self._policy, self._clock.now(), expires_at)
         _refuse_if(wrong)
         return await self._fire(Event.RESCHEDULE, account, email_id, version, hold)
 
@@ -248,18 +265,6 @@ class Outbox:
     def _admit(self) -> None:
         if self._draining:
             raise Draining
-
-    def _new_row(self, account: str, now: int, group_id: str | None) -> Row:
-        return Row(
-            new_id("em", now),
-            account,
-            State.DRAFT,
-            revision=0,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            group_id=group_id,
-        )
 
     async def _fire(
         self,

@@ -1,4 +1,4 @@
-"""Addresses: what is taken, in which form it is kept, and what is refused (RELIABILITY §6)."""
+"""Addresses: what is taken, in which form it is kept, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may stand in an email, class by class of RELIABILITY §6."""
+"""What may stand in an email, class by class."""
 
 from __future__ import annotations
 

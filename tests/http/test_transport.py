@@ -12,7 +12,7 @@ import pytest
 
 from tests.http import stages
 from tests.http.service import PATIENCE, Answer, Service, letter
-from undosend.doors.http.base import BODY_LIMIT
+from undosend.doors.http.base import BODY_LIMIT, Handler
 
 AN_ID = "em_01MCC5RM00003064ESP82K3F6T"
 POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -397,13 +397,46 @@ async def test_a_client_that_dawdles_with_its_headers_is_let_go(service: Service
     assert await said(service, GET[:20]) == b""
 
 
+def hang_ups() -> list[asyncio.TimerHandle]:
+    """Return the timers that will close a connection."""
+    timers = vars(asyncio.get_running_loop())["_scheduled"]
+    return [t for t in timers if not t.cancelled() and "HTTP1Connection.close" in repr(t)]
+
+
 async def test_a_client_that_stalls_in_its_body_is_let_go(service: Service) -> None:
-    assert service.server.conn_params.body_timeout == 600
-    service.server.conn_params.body_timeout = 0.01
+    async with connected(service) as (reader, writer):
+        writer.write(POST + b"Content-Length: 500\r\n\r\n{")
+        while not hang_ups():  # noqa: ASYNC110 - the server tells nobody what it has read
+            await asyncio.sleep(0)
+        [timer] = hang_ups()
+        timer._run()
+        answer = await reader.read()
 
-    await said(service, POST + b"Content-Length: 500\r\n\r\n{")
-
+    assert timer.when() <= asyncio.get_running_loop().time() + 600
+    assert answer == b""
     assert (await service.get("/v1/emails")).json["data"] == []
+
+
+async def test_a_client_that_leaves_in_its_body_is_forgotten(service: Service) -> None:
+    async with connected(service) as (_, writer):
+        writer.write(POST + b"Content-Length: 500\r\n\r\n{")
+        while not hang_ups():  # noqa: ASYNC110 - the server tells nobody what it has read
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(PATIENCE):
+        while hang_ups():  # noqa: ASYNC110 - nor what it has noticed
+            await asyncio.sleep(0)
+
+
+async def test_a_client_that_has_its_answer_may_stay(service: Service) -> None:
+    async with connected(service) as (reader, writer):
+        for _ in range(2):
+            writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(LETTER) + LETTER)
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b'"headers":{}}')
+
+            assert status(head) == 202
+            assert hang_ups() == []
 
 
 async def test_two_requests_at_once_get_two_answers_in_order(service: Service) -> None:

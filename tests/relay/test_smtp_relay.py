@@ -413,11 +413,13 @@ async def test_endless_reply_to_the_dot_is_lost(point: str, said: str) -> None:
 
 
 async def test_reply_that_really_never_ends_is_left_in_the_middle() -> None:
-    async with ends(scripted("dot", FLOOD)) as (double, relay):
+    patience = replace(SHORT, command=PATIENCE)
+    async with ends(scripted("dot", FLOOD), patience=patience) as (double, relay):
         outcome = await send(relay)
 
         assert isinstance(outcome.last, Lost)
         await double.seen("closed")
+        await assert_usable(double, relay, connection=1)
 
 
 # Where the line breaks.

@@ -25,6 +25,7 @@ class Store:
 
     kept: list[str] = field(default_factory=list)
     groups: list[list[str]] = field(default_factory=list)
+    told: list[list[str]] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     begun: int = 0
     poison: set[str] = field(default_factory=set)
@@ -77,6 +78,9 @@ class Turn:
     async def rollback(self) -> None:
         self.over = True
         self.held = []
+
+    def publish(self) -> None:
+        self.store.told.append(self.held)
 
 
 async def append(turn: Turn, items: Sequence[str]) -> Sequence[str | UndosendError]:

@@ -431,8 +431,7 @@ async def test_a_connection_that_dies_in_a_transaction_lets_nobody_wait(
     spool = await open_file(tmp_path)
 
     async def dies(session: Any, _: Sequence[int]) -> Sequence[None]:
-        connection: Any = session._connection
-        await connection._execute(connection._conn.close)
+        session._connection.driver.close()
         raise sqlite3.OperationalError("disk I/O error")
 
     with pytest.raises(Unavailable):
@@ -444,7 +443,7 @@ async def test_a_connection_that_dies_in_a_transaction_lets_nobody_wait(
     await spool.close()
 
 
-# Callers who go away (LIBRARIES.md 1.3).
+# Callers who go away.
 
 
 async def test_callers_who_go_away_break_nothing(

@@ -11,6 +11,7 @@ import heapq
 import itertools
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol
 
 SECOND = 1_000_000
@@ -84,5 +85,9 @@ class ManualClock:
 
 def rfc3339(instant: int) -> str:
     """Return the instant as RFC 3339 text: UTC, milliseconds, ``2026-11-23T09:30:00.250Z``."""
-    moment = datetime.fromtimestamp(instant // SECOND, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{instant % SECOND // 1000:03d}Z"
+    return f"{_second(instant // SECOND)}.{instant % SECOND // 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)  # an answer holds several instants, most of them in the same few seconds
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from pydantic_core import to_json
+
 from undosend.domain.email import (
     Address,
     Attachment,
@@ -67,7 +69,7 @@ def document(content: Content) -> str:
     for name in ("text", "html"):
         if (value := getattr(content, name)) is not None:
             parts[name] = value
-    return json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return to_json(parts).decode()
 
 
 def content_of(text: str) -> Content:

@@ -10,7 +10,7 @@ are tried again one by one, so that only the one at fault fails.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -26,15 +26,25 @@ Answer = TypeVar("Answer")
 _MOST = 500
 
 
+async def _here(transaction: Coroutine[Any, Any, Any]) -> Any:
+    return await transaction
+
+
 class Transaction(Protocol):
     """An open transaction of some store, as far as this module needs to know."""
 
     async def commit(self) -> None:
-        """Make everything durable, then tell whoever listens."""
+        """Make everything durable."""
 
     async def rollback(self) -> None:
         """Undo everything; never raises."""
 
+    def publish(self) -> None:
+        """Tell whoever listens what was committed; called on the loop's thread."""
+
+
+Carry = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
+"""Runs a whole transaction where its store runs it best, and returns what it returns."""
 
 Work = Callable[[Any, Sequence[Item]], Awaitable[Sequence[Answer | UndosendError]]]
 """One kind of operation on many items in one transaction: an answer or an error for each."""
@@ -59,6 +69,9 @@ class _Asked:
     answer: asyncio.Future[Any]
 
 
+_Answered = Sequence[tuple[asyncio.Future[Any], Any]]
+
+
 @dataclass(slots=True)
 class _Batch:
     kind: Kind[Any, Any]
@@ -66,16 +79,25 @@ class _Batch:
     subjects: set[Hashable] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    transaction: Transaction
+    answers: Sequence[_Answered]
+
+
 class GroupCommit:
     """The one writer, or reader, of a connection.
 
-    ``begin`` opens a transaction. The task that runs them is never cancelled by a caller who
-    goes away: a transaction cut in the middle keeps SQLite's write lock. ``close`` lets it
-    finish what was asked.
+    ``begin`` opens a transaction; ``carry`` runs a transaction from its beginning to its commit.
+    The task that asks for them is never cancelled by a caller who goes away: a transaction cut
+    in the middle keeps SQLite's write lock. ``close`` lets it finish what was asked.
     """
 
-    def __init__(self, name: str, begin: Callable[[], Awaitable[Transaction]]) -> None:
+    def __init__(
+        self, name: str, begin: Callable[[], Awaitable[Transaction]], carry: Carry = _here
+    ) -> None:
         self._begin = begin
+        self._carry = carry
         self._asked: list[_Asked] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -116,28 +138,37 @@ class GroupCommit:
 
     async def _commit(self, group: Sequence[_Asked]) -> None:
         try:
-            transaction = await self._begin()
-        except Exception as error:  # noqa: BLE001 - whatever failed, its callers must hear of it
+            done = await self._carry(self._transact(_batches(group)))
+        except Exception as error:  # noqa: BLE001 - nobody may be told of a success
             _fail(group, error)
             return
+        if isinstance(done, _Done):
+            for answered in done.answers:
+                _deliver(answered)
+            done.transaction.publish()
+        elif len(group) == 1:
+            _fail(group, done)
+        else:  # one member's failure must not be its neighbours'
+            for asked in group:
+                await self._commit([asked])
+
+    async def _transact(self, batches: Sequence[_Batch]) -> _Done | Exception:
+        """Do everything, or nothing and return why; raises where the commit is at fault.
+
+        It may run on another thread than the loop's: in here only the store is waited for.
+        """
+        transaction = await self._begin()
         try:
-            answers = [await _do(transaction, batch) for batch in _batches(group)]
-        except Exception as error:  # noqa: BLE001 - one member's failure must not be its neighbours'
+            answers = [await _do(transaction, batch) for batch in batches]
+        except Exception as error:  # noqa: BLE001 - whatever it is, who asked shall hear of it
             await transaction.rollback()
-            if len(group) == 1:
-                _fail(group, error)
-            else:
-                for asked in group:
-                    await self._commit([asked])
-            return
+            return error
         try:
             await transaction.commit()
-        except Exception as error:  # noqa: BLE001 - nobody may be told of a success
+        except BaseException:
             await transaction.rollback()
-            _fail(group, error)
-            return
-        for answered in answers:
-            _deliver(answered)
+            raise
+        return _Done(transaction, answers)
 
 
 def _batches(group: Sequence[_Asked]) -> Sequence[_Batch]:
@@ -156,13 +187,13 @@ def _batches(group: Sequence[_Asked]) -> Sequence[_Batch]:
     return batches
 
 
-async def _do(transaction: Transaction, batch: _Batch) -> Sequence[tuple[asyncio.Future[Any], Any]]:
+async def _do(transaction: Transaction, batch: _Batch) -> _Answered:
     items = [asked.item for asked in batch.asked]
     answers = await batch.kind.work(transaction, items)
     return [(asked.answer, answer) for asked, answer in zip(batch.asked, answers, strict=True)]
 
 
-def _deliver(answered: Sequence[tuple[asyncio.Future[Any], Any]]) -> None:
+def _deliver(answered: _Answered) -> None:
     for future, answer in answered:
         if future.done():  # the caller went away; what it asked is done all the same
             continue

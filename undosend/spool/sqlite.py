@@ -1,23 +1,23 @@
 """The embedded spool: one SQLite file, owned by one process.
 
-SQLAlchemy makes the connections and the SQL; the statements then run on the driver's own
-connection, one hop to its thread each, because the hops are what a small transaction costs
-(docs/decisions.md). ``synchronous=FULL`` in WAL mode: a commit is on the disk before its
-caller hears of it, whatever happens to the process or the power.
+SQLAlchemy makes the connections and the SQL; a transaction then runs on the driver's own
+connection, from BEGIN to COMMIT in one hop to its thread, because the hops are what a small
+transaction costs (docs/decisions.md). ``synchronous=FULL`` in WAL mode: a commit is on the disk
+before its caller hears of it, whatever happens to the process or the power.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self, TypeVar
 
 import aiosqlite
+from pydantic_core import to_json
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -29,6 +29,7 @@ from undosend.spool.port import Logged
 from undosend.spool.statements import Statements
 from undosend.spool.store import Line, SqlSpool
 
+Answer = TypeVar("Answer")
 Publish = Callable[[Sequence[Logged]], None]
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
@@ -74,12 +75,19 @@ async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpo
     async def look() -> SqliteLook:
         return SqliteLook(read)
 
-    return SqlSpool(statements, write=begin, read=look, release=release)
+    return SqlSpool(
+        statements, write=(begin, write.carry), read=(look, read.carry), release=release
+    )
 
 
 def make_engine(url: str) -> AsyncEngine:
     """Return an engine whose connections are durable and leave BEGIN to us."""
-    engine = create_async_engine(url)
+    path = str(database_file(url))
+
+    async def connection() -> _Connection:
+        return await _Connection(path)
+
+    engine = create_async_engine(url, async_creator=connection)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _(connection: Any, _record: Any) -> None:
@@ -107,10 +115,47 @@ def sqlite_warning() -> str | None:
     )
 
 
+class _Connection(aiosqlite.Connection):
+    """The driver's connection, which can also do a whole transaction in one hop."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            partial(sqlite3.connect, path, check_same_thread=False), iter_chunk_size=64
+        )
+        self._thread.daemon = True  # as SQLAlchemy has it for those that it makes
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        yield from super().__await__()
+        return self
+
+    @property
+    def driver(self) -> sqlite3.Connection:
+        """Return the connection itself, for the thread that ``carry`` runs on."""
+        return self._conn
+
+    async def carry(self, transaction: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run on the connection's thread what never waits for anything but the connection."""
+        try:
+            answer: Answer = await self._execute(_to_the_end, transaction)  # type: ignore[no-untyped-call]
+        except ValueError:  # the connection is closed
+            transaction.close()
+            raise
+        return answer
+
+
+def _to_the_end(transaction: Coroutine[Any, Any, Answer]) -> Answer:
+    try:
+        transaction.send(None)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
+    raise RuntimeError("A transaction waited for something else than its connection.")
+
+
 class SqliteLook:
     """A reader's turn on a connection: every statement sees the last commit."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
     async def fetch(
@@ -119,13 +164,12 @@ class SqliteLook:
         """Run the statement, over all the items at once, and return the lines it yields."""
         parameters = {**statement.fixed, **given}
         if rows is not None:
-            parameters["rows"] = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
-        return list(await self._connection.execute_fetchall(statement.sql, parameters))
+            parameters["rows"] = to_json(rows).decode()
+        return self._connection.driver.execute(statement.sql, parameters).fetchall()
 
     async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
         """Run an insertion that carries bytes, once for each line."""
-        async with self._connection.executemany(statement.sql, lines):
-            pass
+        self._connection.driver.executemany(statement.sql, lines)
 
     def tell(self, row: Row, type_: str) -> None:
         """Refuse: who only looks has nothing to tell."""
@@ -137,17 +181,19 @@ class SqliteLook:
     async def rollback(self) -> None:
         """End the turn."""
 
+    def publish(self) -> None:
+        """Tell nobody: nothing was changed."""
+
 
 class SqliteSession(SqliteLook):
     """The writer's open transaction."""
 
-    def __init__(
-        self, connection: aiosqlite.Connection, add_events: Statement, publish: Publish
-    ) -> None:
+    def __init__(self, connection: _Connection, add_events: Statement, publish: Publish) -> None:
         super().__init__(connection)
         self._add_events = add_events
         self._publish = publish
         self._told: list[Line] = []
+        self._numbers: Sequence[Line] = ()
 
     def tell(self, row: Row, type_: str) -> None:
         """Write a line of the event log before the commit, and pass it on after it."""
@@ -166,10 +212,14 @@ class SqliteSession(SqliteLook):
         )
 
     async def commit(self) -> None:
-        """Make everything durable, then tell whoever listens."""
-        numbers = await self.fetch(self._add_events, self._told) if self._told else ()
+        """Make everything durable."""
+        if self._told:
+            self._numbers = await self.fetch(self._add_events, self._told)
         await self.fetch(_COMMIT)
-        seqs = sorted(seq for (seq,) in numbers)
+
+    def publish(self) -> None:
+        """Tell whoever listens what was committed."""
+        seqs = sorted(seq for (seq,) in self._numbers)
         self._publish([Logged(seq, *line) for seq, line in zip(seqs, self._told, strict=True)])
 
     async def rollback(self) -> None:
@@ -178,9 +228,9 @@ class SqliteSession(SqliteLook):
         Never raises, for then the writer would end: a connection that cannot even do this
         fails at its next BEGIN.
         """
-        with suppress(sqlite3.Error, ValueError):  # ValueError: aiosqlite's thread has ended
+        with suppress(sqlite3.Error, ValueError):  # ValueError: it is closed
             if self._connection.in_transaction:
-                await self._connection.rollback()
+                self._connection.driver.rollback()
 
 
 @cache
@@ -189,9 +239,9 @@ def _statements() -> Statements:
     return Statements(SqliteDialect())
 
 
-async def _driver(connection: AsyncConnection) -> aiosqlite.Connection:
+async def _driver(connection: AsyncConnection) -> _Connection:
     raw = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(raw, aiosqlite.Connection)  # noqa: S101 - the URL named its driver
+    assert isinstance(raw, _Connection)  # noqa: S101 - we made it
     return raw
 
 

@@ -19,7 +19,7 @@ from undosend.domain.lifecycle import repeats, told
 from undosend.domain.refusals import refusal
 from undosend.spool.dialect import Statement
 from undosend.spool.documents import document, email_of, logged_of, row_of, row_values
-from undosend.spool.group_commit import GroupCommit, Kind, Transaction
+from undosend.spool.group_commit import Carry, GroupCommit, Kind, Transaction
 from undosend.spool.port import NOTHING, Agenda, Lease, Listing, Logged, Page, Rewrite
 from undosend.spool.statements import Statements
 from undosend.spool.transitions import as_item
@@ -59,20 +59,21 @@ Wish = tuple[Change, Rewrite]
 class SqlSpool:
     """A ``Spool`` over one writing and one reading connection.
 
-    write, read: begin a transaction. release: lets go of the database; called by ``close``.
+    write, read: begin a transaction, and carry it to its end. release: lets go of the
+    database; called by ``close``.
     """
 
     def __init__(
         self,
         statements: Statements,
         *,
-        write: Callable[[], Awaitable[Session]],
-        read: Callable[[], Awaitable[Session]],
+        write: tuple[Callable[[], Awaitable[Session]], Carry],
+        read: tuple[Callable[[], Awaitable[Session]], Carry],
         release: Callable[[], Awaitable[None]],
     ) -> None:
         self._sql = statements
-        self._writer = GroupCommit("spool-writer", write)
-        self._reader = GroupCommit("spool-reader", read)
+        self._writer = GroupCommit("spool-writer", *write)
+        self._reader = GroupCommit("spool-reader", *read)
         self._release = release
         self._add: Kind[New, None] = Kind(self._do_add)
         self._change: Mapping[Event, Kind[Wish, Row]] = {
