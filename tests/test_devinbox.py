@@ -20,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undosend import devinbox
-from undosend.devinbox import DevInbox, Entry
+from undosend.devinbox import DevInbox
+from undosend.devmail import Entry
 from undosend.domain.clock import ManualClock, rfc3339
 
 PATIENCE = 10.0

@@ -220,7 +220,9 @@ class Outbox:
         Raises:
             InvalidEmail: the time cannot be.
         """
-        expires_at = (await self._spool.get(account, email_id)).row.expires_at
+        row = (await self._spool.get(account, email_id)).row
+        # In any other state it is refused for that, whatever its expiry.
+        expires_at = row.expires_at if row.state is State.HELD else NEVER
         hold, wrong = hold_of(timing, self._policy, self._clock.now(), expires_at)
         _refuse_if(wrong)
         return await self._fire(Event.RESCHEDULE, account, email_id, version, hold)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.http import stages
 from tests.http.service import PATIENCE, Answer, Service, letter
-from undosend.doors.http.base import BODY_LIMIT, Handler
+from undosend.doors.http.base import BODY_LIMIT
 
 AN_ID = "em_01MCC5RM00003064ESP82K3F6T"
 POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
