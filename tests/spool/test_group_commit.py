@@ -135,7 +135,8 @@ async def test_a_lone_caller_is_committed_at_once(writer: GroupCommit, store: St
 async def test_an_answer_leaves_only_after_the_commit(writer: GroupCommit, store: Store) -> None:
     first = await while_committing(writer, store)
     assert not first.done()
-    assert store.kept == []
+    assert not store.kept
+    assert not store.told
 
     store.gate.set()
 
@@ -156,7 +157,7 @@ async def test_what_arrives_while_a_commit_runs_shares_the_next(
 
     assert await first == "first after 0"
     assert answers == [f"{item} after {n + 1}" for n, item in enumerate(items)]
-    assert store.groups == [["first"], items]
+    assert store.told == store.groups == [["first"], items]
     assert store.begun == 2
 
 
@@ -181,6 +182,7 @@ async def test_a_poisoned_member_fails_alone(writer: GroupCommit, store: Store) 
 
     assert [type(answer) for answer in answers] == [str, Unavailable, str, Unavailable, str]
     assert store.kept == ["a", "b", "c"]
+    assert store.told == [["a"], ["b"], ["c"]]
     failure = answers[1]
     assert isinstance(failure, Unavailable)
     assert isinstance(failure.__cause__, Broken)
@@ -203,7 +205,8 @@ async def test_a_failed_commit_is_unavailable_for_all_and_is_not_repeated(
     answers = await outcomes(ask(writer, ["a", "refused", "b"]))
 
     assert [type(answer) for answer in answers] == [Unavailable] * 3
-    assert store.kept == []
+    assert not store.kept
+    assert not store.told
     assert store.begun == 1
     assert await writer.submit(APPEND, "c") == "c after 0"
 

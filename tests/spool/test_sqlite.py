@@ -443,6 +443,21 @@ async def test_a_connection_that_dies_in_a_transaction_lets_nobody_wait(
     await spool.close()
 
 
+async def test_work_that_waits_for_something_else_is_refused_and_leaves_nothing(
+    spool: SqlSpool, database: Path, heard: list[Logged]
+) -> None:
+    async def dawdles(session: Any, _: Sequence[int]) -> Sequence[None]:
+        session.tell(a_row(), "email.held")
+        await asyncio.sleep(0)
+        return [None]
+
+    with pytest.raises(Unavailable):
+        await spool._writer.submit(Kind(dawdles), 0)
+    await add(spool)
+
+    assert counted(database, "events") == len(heard) == 1
+
+
 # Callers who go away.
 
 

@@ -54,6 +54,7 @@ HOLDS: Mapping[Condition, tuple[Expression, ...]] = {
         lambda _, change: change.resend == True,  # noqa: E712 - SQL needs the comparison
     ),
     Condition.LEASED: (
+        lambda row, _: row.lease_until > 0,
         lambda row, change: row.lease_token == change.token,
         lambda row, change: row.revision == change.revision,
     ),
