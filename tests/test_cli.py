@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,15 +144,19 @@ def test_a_port_in_use_is_named_with_its_option(app: FakeApp, taken_port: int, w
     assert f"another port with {which};" in result.stderr
 
 
-def test_an_address_of_another_machine_is_named_with_its_option(app: FakeApp) -> None:
-    app.failure = OSError("cannot assign")
+def test_metrics_are_for_this_machine_only(app: FakeApp) -> None:
+    result = run("serve", "--dev", "--metrics-host", "192.0.2.1")
 
-    result = run("serve", "--dev", "--port", "0", "--metrics-host", "192.0.2.1")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("undosend: --metrics-host: '192.0.2.1' would let")
+
+
+def test_check_goes_on_where_there_is_no_relay(tmp_path: Path) -> None:
+    result = run("check", "--database-url", f"sqlite:///{tmp_path}/none/x.db")
 
     assert result.exit_code == 1
-    assert result.stderr == (
-        "undosend: 192.0.2.1 is no address of this machine. Use 127.0.0.1 with --metrics-host.\n"
-    )
+    assert "its folder must exist" in result.stdout
+    assert "name one with --relay-url" in result.stdout
 
 
 def test_an_error_nobody_foresaw_keeps_its_traceback(app: FakeApp) -> None:

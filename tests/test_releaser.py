@@ -19,7 +19,7 @@ from tests.fakes import (
 from tests.relay_double import CLOSE, DROP, STALL, RelayDouble, Script
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, SystemClock
-from undosend.domain.email import Email, State
+from undosend.domain.email import Delivery, Email, State
 from undosend.domain.errors import Unavailable, WrongState
 from undosend.domain.holding import Timing
 from undosend.relay.smtp import Patience, SmtpRelay
@@ -417,6 +417,8 @@ async def test_recovery_settles_at_once_what_a_dead_process_left(world: World) -
     assert [row.state for row in rows] == [State.HELD, State.RETRYING, State.HELD]
     assert [row.uncertain for row in rows] == [0, 1, 0]
     assert [row.lease_token for row in rows] == [None] * 3
+    doubtful = await world.spool.get(rows[1].account, rows[1].id)
+    assert {recipient.delivery for recipient in doubtful.recipients} == {Delivery.UNCERTAIN}
     await world.look()
     assert await states(world, held, begun) == [State.SENT, State.RETRYING]
     assert await world.releaser.recover() == 0

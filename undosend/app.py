@@ -86,7 +86,7 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with running(settings) as service:
         if warning := sqlite_warning():
-            log.warning("sqlite_version", detail=warning)
+            log.info("sqlite_version", detail=warning)
         inbox = f"{service.url}/dev/inbox" if service.inbox else None
         _spare_the_collector()
         log.info("serving", url=service.url, metrics=service.metrics_url, dev_inbox=inbox)
@@ -147,6 +147,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             luck=random.random,
             resend=settings.uncertain_policy == "resend_once",
             data_seconds=settings.data_timeout_seconds,
+            since=clock.now(),
         )
         releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
         await releaser.recover()
@@ -234,6 +235,8 @@ def _check_sqlite() -> Finding:
 
 
 async def _check_relay(settings: Settings) -> Finding:
+    if settings.relay_url is None and not settings.dev:
+        return Finding("relay", ok=False, detail="none: name one with --relay-url, or use --dev")
     if settings.relay_url is None:
         return Finding("relay", ok=True, detail="the development inbox, made at start")
     try:

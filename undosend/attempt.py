@@ -48,6 +48,7 @@ class Attempts:
 
     resend: try once more after an uncertain attempt. data_seconds: how long the relay may
     take to answer the final dot; the marker's lease lasts a margin longer. luck: [0, 1).
+    since: when the service started to try.
     """
 
     spool: Spool
@@ -58,6 +59,7 @@ class Attempts:
     luck: Callable[[], float]
     resend: bool = True
     data_seconds: float = 600
+    since: int = 0
 
     def of(self, email: Email) -> Attempt:
         """Return the attempt to relay a claimed email."""
@@ -100,7 +102,7 @@ class Attempt:
             log.exception("attempt_failed", email_id=self._row.id)
             reason = "undosend could not compose or relay this email; its log says why."
             if self.begun:
-                await self._settle(self._lost(reason))
+                await self._settle(self._lost(reason), _doubtful(self._open(), reason))
             else:
                 await self._settle(self._change(Event.REJECT, trouble=reason))
 
@@ -110,7 +112,9 @@ class Attempt:
         Raises:
             Unavailable: ask again.
         """
-        await self._write(self._lost(reason))
+        row = self._row
+        email = self._email or await self._shared.spool.get(row.account, row.id)
+        await self._write(self._lost(reason), _doubtful(still_open(email.recipients), reason))
 
     async def _relay(self) -> None:
         email, shared = self._email, self._shared
@@ -175,11 +179,9 @@ class Attempt:
         """Settle what the replies come to, for each recipient and for the email."""
         row, shared = self._row, self._shared
         results = answered(email.recipients, result.replies)
-        results += [
-            replace(recipient, delivery=Delivery.UNCERTAIN, code=None, reply=result.trouble)
-            for recipient in email.recipients
-            if recipient.address in result.uncertain
-        ]
+        results += _doubtful(
+            [r for r in email.recipients if r.address in result.uncertain], result.trouble
+        )
         heard = bool(result.replies or result.uncertain)
         attempts = row.attempts + heard
         due_at = self._next_attempt(attempts)
@@ -188,7 +190,10 @@ class Attempt:
         else:
             changed = {recipient.address: recipient for recipient in results}
             recipients = [changed.get(r.address, r) for r in email.recipients]
-            last = shared.retry.gives_up(row.release_at or 0, due_at)
+            tried_since = row.release_at or 0
+            if not heard:  # the time in which nobody was here to ask the relay does not count
+                tried_since = max(tried_since, shared.since)
+            last = shared.retry.gives_up(tried_since, due_at)
             event = verdict(recipients, last=last)
         refusals = (str(reply) for reply in result.replies.values() if reply.code >= 400)
         change = self._change(
@@ -223,6 +228,9 @@ class Attempt:
         else:
             self._shared.observer.ended(change.event)
 
+    def _open(self) -> Sequence[Recipient]:
+        return still_open(self._email.recipients) if self._email else ()
+
     def _lost(self, reason: str) -> Change:
         attempts = self._row.attempts + 1
         return self._change(
@@ -249,3 +257,8 @@ class Attempt:
     def _fenced(self, event: Event, refused: UndosendError) -> None:
         log.info("attempt_fenced", email_id=self._row.id, event_refused=event, code=refused.code)
         self._shared.observer.ended("fenced")
+
+
+def _doubtful(recipients: Sequence[Recipient], reason: str | None) -> list[Recipient]:
+    """Return the recipients as those of whom nobody can know whether they have it."""
+    return [replace(r, delivery=Delivery.UNCERTAIN, code=None, reply=reason) for r in recipients]

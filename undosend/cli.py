@@ -96,7 +96,7 @@ def check(**given: Any) -> None:
     from undosend.app import check as run  # noqa: PLC0415
 
     try:
-        settings = load(_chosen(given), os.environ)
+        settings = load(_chosen(given), os.environ, serving=False)
     except Misconfigured as error:
         findings = [Finding("configuration", ok=False, detail=str(error))]
     else:

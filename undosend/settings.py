@@ -139,8 +139,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default=None,
         description="Address under which clients reach this service; links start with it.",
     )
-    metrics_host: str = Field(
-        default="127.0.0.1", min_length=1, description="Address to serve the metrics on."
+    metrics_host: Annotated[str, AfterValidator(_loopback)] = Field(
+        default="127.0.0.1", description="Address to serve the metrics on; loopback only."
     )
     metrics_port: int = Field(
         default=9464,

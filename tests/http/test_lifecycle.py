@@ -466,3 +466,38 @@ async def test_copies_of_a_doubtful_delivery_are_the_same_octets(service: Servic
     first, second = service.relay.ledger
     assert first.sha256 == second.sha256
     assert (await service.shown(email["id"]))["status"] == "sent"
+
+
+async def test_nobody_says_canceled_where_a_copy_may_be_out(service: Service) -> None:
+    email_id = await stages.unknown(service)
+
+    reopened = await service.post(f"/v1/emails/{email_id}/reopen")
+
+    assert reopened.json["status"] == "draft"
+    assert reopened.json["undo_status"] == "final"
+
+
+@pytest.mark.parametrize("body", [{"delay_seconds": None}, {"scheduled_at": None}])
+async def test_a_null_time_never_moves_a_held_email(
+    service: Service, body: dict[str, None]
+) -> None:
+    email_id = await stages.held(service)
+    before = (await service.get(f"/v1/emails/{email_id}")).json["release_at"]
+
+    answer = await service.call("PATCH", f"/v1/emails/{email_id}", body)
+
+    assert answer.status == 409
+    assert (await service.get(f"/v1/emails/{email_id}")).json["release_at"] == before
+
+
+@pytest.mark.parametrize("nothing", [[], None])
+async def test_a_patch_that_would_drop_attachments_is_refused(
+    service: Service, nothing: list[object] | None
+) -> None:
+    email_id = await stages.draft(service)
+
+    answer = await service.call("PATCH", f"/v1/emails/{email_id}", {"attachments": nothing})
+
+    assert answer.status == 422
+    assert answer.json["errors"][0]["pointer"] == "/attachments"
+    assert answer.json["errors"][0]["code"] == "not_removable"

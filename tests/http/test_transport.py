@@ -297,7 +297,7 @@ async def test_a_body_that_grows_too_large_is_refused(service: Service, path: st
         answer = await reader.read()
 
     assert status(answer) == 413
-    assert answer.endswith(b'"code": "too_large"}')
+    assert answer.endswith(b'"code":"too_large"}\n')
 
 
 async def test_an_act_is_not_done_behind_a_body_too_large_to_read(service: Service) -> None:

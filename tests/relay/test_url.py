@@ -182,3 +182,8 @@ def test_no_text_at_all_makes_it_raise_anything_else(text: str, scheme: str, res
             relay_address(url)
         except Misconfigured:
             continue
+
+
+def test_a_loopback_relay_that_shall_speak_tls_must() -> None:
+    assert relay_address("smtp://127.0.0.1:2525?tls=required").start_tls
+    assert not relay_address("smtp://127.0.0.1:2525").start_tls

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from undosend.domain.errors import Misconfigured
 
 _PORTS = {"smtp": 587, "smtps": 465}
-_TLS_CHOICES = {"required", "off"}
+_TLS_CHOICES = {None, "required", "off"}
 _EXAMPLE = "smtp://user:password@mail.example.com:587 or smtps://mail.example.com"
 
 
@@ -31,8 +31,8 @@ class RelayAddress:
 def relay_address(url: str) -> RelayAddress:
     """Return what the URL says: ``smtp://`` requires STARTTLS, ``smtps://`` is TLS throughout.
 
-    A loopback relay, and one that says ``?tls=off``, is spoken to in the clear; never with
-    a password unless it is loopback.
+    A loopback relay without ``?tls=required``, and one with ``?tls=off``, is spoken to in the
+    clear; never with a password unless it is loopback.
 
     Raises:
         Misconfigured: in words that hold nothing of the URL but its host.
@@ -47,7 +47,7 @@ def relay_address(url: str) -> RelayAddress:
     if not host or not port or parts.path not in {"", "/"} or parts.fragment:
         raise Misconfigured(f"The relay URL must look like {_EXAMPLE}.")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    tls = options.pop("tls", "required")
+    tls = options.pop("tls", None)
     if options or tls not in _TLS_CHOICES:
         raise Misconfigured(
             "The relay URL takes one option: ?tls=required (the default) or ?tls=off."
@@ -64,7 +64,7 @@ def relay_address(url: str) -> RelayAddress:
         host=host,
         port=port,
         implicit_tls=implicit,
-        start_tls=not implicit and not local and tls == "required",
+        start_tls=not implicit and (tls == "required" or (tls is None and not local)),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
     )

@@ -78,15 +78,17 @@ def summary(shown: Email, now: int) -> dict[str, Any]:
 
 
 def undo_status(row: Row) -> str | None:
-    """Return what a front end may offer: null, pending (undo works), final or canceled.
+    """Return what a front end may say: null, pending (undo works), final or canceled.
 
-    RFC 8621 §7. ``pending`` is told by the row, never by a clock.
+    RFC 8621 §7. Told by the row, never by a clock: ``canceled`` only where surely nobody has it.
     """
-    if row.state is State.DRAFT:
-        return "canceled" if row.revision else None
+    if row.state is State.DRAFT and not row.revision:
+        return None
+    if row.may_have_been_delivered:
+        return "final"
     if row.state in WAITING:
-        return "final" if row.may_have_been_delivered else "pending"
-    return "canceled" if row.state is State.CANCELED else "final"
+        return "pending"
+    return "canceled" if row.state in {State.DRAFT, State.CANCELED} else "final"
 
 
 def undo_seconds_left(row: Row, now: int) -> float:

@@ -7,7 +7,6 @@ try/except for the sake of HTTP.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Mapping
 from typing import Any, ClassVar
 
@@ -171,7 +170,7 @@ class Handler(RequestHandler):
                 return
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(to_json(body))
+        self.finish(to_json(body) + b"\n")
 
     def compute_etag(self) -> None:
         """Make no ETag of our own: only an email's version is one."""
@@ -187,7 +186,7 @@ class Handler(RequestHandler):
         self.set_status(KINDS[error.code].status)
         self.set_header("Content-Type", "application/problem+json")
         document = problem(error, base_url=self.base_url, instance=self.request.path)
-        self.finish(json.dumps(document, ensure_ascii=False))
+        self.finish(to_json(document) + b"\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log our mistakes with their trace; a client's are counted, not told."""

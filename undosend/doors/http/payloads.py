@@ -153,6 +153,10 @@ class TimingIn(_Model):
     scheduled_at: Instant | None = None
     expires_at: Instant | None = None
 
+    def times(self) -> set[str]:
+        """Return the members that say when to send; null says nothing."""
+        return {name for name in _TIMES if getattr(self, name) is not None}
+
     def timing(self) -> Timing:
         """Return the timing as the outbox takes it."""
         return Timing(self.delay_seconds, self.scheduled_at, self.expiry())
@@ -211,7 +215,7 @@ class EmailIn(ContentIn, TimingIn):
 
     @model_validator(mode="after")
     def _a_draft_has_no_timer(self) -> Self:
-        if self.draft and (times := self.model_fields_set & _TIMES):
+        if self.draft and (times := self.times()):
             reason = "A draft has no timer: give the time when you send it."
             raise _wrong("conflicting_members", reason, member=min(times))
         return self
@@ -221,15 +225,22 @@ class EmailPatch(ContentIn, TimingIn):
     """The body of ``PATCH /v1/emails/{id}``: content of a draft, or the time of a held email."""
 
     @model_validator(mode="after")
+    def _attachments_are_only_added(self) -> Self:
+        if "attachments" in self.model_fields_set and not self.attachments:
+            reason = "A PATCH adds attachments to those there are; it never takes one away."
+            raise _wrong("not_removable", reason, member="attachments")
+        return self
+
+    @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
-        if (times := self.model_fields_set & _TIMES) and self.model_fields_set - _TIMES:
+        if (times := self.times()) and self.model_fields_set - _TIMES:
             reason = "Change the time of a held email or the content of a draft, not both at once."
             raise _wrong("conflicting_members", reason, member=min(times))
         return self
 
     def moves(self) -> bool:
         """Tell whether a new time for a held email is asked for."""
-        return bool(self.model_fields_set & _TIMES)
+        return bool(self.times())
 
 
 def _file(given: AttachmentIn, at: int) -> File:

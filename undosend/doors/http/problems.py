@@ -69,7 +69,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not_held": Kind(
         409,
-        "No timer holds the email",
+        "The email is not held",
         "Undo, reschedule and send-now are for emails that wait for their time. Send a draft "
         "to hold it; reopen an email that has ended.",
     ),
