@@ -244,8 +244,8 @@ class WatchedSpool:
             raise Unavailable
         return answer
 
-    async def add(self, email: Email, files: Sequence[File]) -> None:
-        await self._do("add", lambda: self._spool.add(email, files))
+    async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
+        await self._do("add", lambda: self._spool.add(new, receipt))
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         return await self._do(change.event.value, lambda: self._spool.change(change, rewrite))
@@ -359,14 +359,14 @@ class World:
     async def submit(self, *to: str, delay: int = 0, text: str = "hello", **timing: Any) -> Email:
         """Submit an email, which is due at once where nothing else is said."""
         when = Timing(delay_seconds=delay, **timing)
-        return await self.outbox.submit(ACCOUNT, content(*to, text=text), timing=when)
+        return await self.outbox.submit(ACCOUNT, Submission(content(*to, text=text), timing=when))
 
     async def submit_with_file(self, body: bytes = b"octets") -> Email:
         """Submit an email that has an attachment, due at once."""
         from tests.contract.samples import a_file  # noqa: PLC0415 - only who needs it
 
         return await self.outbox.submit(
-            ACCOUNT, content(), [a_file(body)], timing=Timing(delay_seconds=0)
+            ACCOUNT, Submission(content(), [a_file(body)], Timing(delay_seconds=0))
         )
 
     async def look(self) -> int:

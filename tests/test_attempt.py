@@ -745,7 +745,7 @@ async def unsound(world: World, sound: Email) -> Email:
     """Keep an email that no door would have taken: it cannot be rendered."""
     broken = replace(sound.content, headers=(("Not A Name", "x"),))
     email = replace(sound, row=replace(sound.row, id=f"{sound.row.id}X"), content=broken)
-    await world.spool.add(email, ())
+    await world.spool.add([(email, ())])
     return email
 
 

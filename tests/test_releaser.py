@@ -82,7 +82,7 @@ async def test_nothing_is_claimed_before_it_is_due_and_everything_when_it_is(wor
 async def test_scheduled_email_leaves_at_its_time_without_grace(world: World) -> None:
     at = world.clock.now() + 3600 * SECOND
     email = await world.outbox.submit(
-        ACCOUNT, (await world.submit()).content, timing=Timing(None, at)
+        ACCOUNT, Submission((await world.submit()).content, timing=Timing(None, at))
     )
     await world.look()
 

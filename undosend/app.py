@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import random
+import secrets
 import signal
 import socket
 import sqlite3
@@ -28,17 +29,22 @@ from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import Misconfigured, Unavailable
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
+from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
+from undosend.doors.http.mail import Desk
+from undosend.doors.http.once import Once
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.routes import Door, routes
+from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
-from undosend.outbox import Outbox
+from undosend.outbox import RECEIPTS_LAST, Outbox
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.settings import Settings, async_database_url, data
+from undosend.signing import KEY_OCTETS, Signer
 from undosend.spool.migrate import current, upgrade
 from undosend.spool.port import Spool
 from undosend.spool.sqlite import (
@@ -52,6 +58,7 @@ from undosend.spool.sqlite import (
 log = structlog.get_logger(__name__)
 
 _GATHER_SECONDS = 15
+_FORGET_SECONDS = 3600
 _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
@@ -138,6 +145,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 grace=settings.grace_seconds,
             ),
         )
+        drafts = Drafts(spool=spool, clock=clock)
         attempts = Attempts(
             spool=spool,
             relay=relay,
@@ -161,10 +169,10 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             releaser=releaser,
             inbox=inbox,
         )
+        signer = Signer(await spool.secret("signing", secrets.token_bytes(KEY_OCTETS)))
         door = Door(
             routes(
-                outbox=outbox,
-                clock=clock,
+                desk=Desk(outbox, drafts, View(clock, signer), hub, Once(outbox)),
                 readiness=lambda: _unready(outbox, releaser, spool, clock),
                 openapi=data("api-spec") / "openapi.yaml",
                 page=Path(__file__).parent / "web",
@@ -172,12 +180,16 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             ),
             counted=metrics.requested,
             public_url=settings.public_url,
+            origins=frozenset(filter(None, settings.cors_origins.split(","))),
         )
         server = _server(door)
         metrics_server = _server(_metrics_door(metrics))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
-            gatherer = tasks.create_task(_gather(metrics, service, relay, clock), name="metrics")
+            helpers = [
+                tasks.create_task(_gather(metrics, service, relay, clock), name="metrics"),
+                tasks.create_task(_forget(spool, clock), name="forgetting"),
+            ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)
             try:
@@ -186,7 +198,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 # Undo is served until the last dialogue has ended.
                 outbox.drain()
                 await releaser.stop(settings.drain_seconds)
-                gatherer.cancel()
+                for helper in helpers:
+                    helper.cancel()
                 for each in (server, metrics_server):
                     each.stop()
                     await each.close_all_connections()
@@ -314,6 +327,14 @@ async def _gather(metrics: Metrics, service: Service, relay: SmtpRelay, clock: C
                 breaker=relay.breaker_open,
             )
         await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
+
+
+async def _forget(spool: Spool, clock: Clock) -> None:
+    """Let the spool forget what has had its time, once in a while."""
+    while True:
+        with suppress(Unavailable):
+            await spool.forget_receipts(before=clock.now() - RECEIPTS_LAST)
+        await clock.sleep_until(clock.now() + _FORGET_SECONDS * SECOND)
 
 
 def _metrics_door(metrics: Metrics) -> Application:

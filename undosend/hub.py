@@ -5,6 +5,7 @@ An instance, never a module's set: two services in one process do not hear each 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -23,12 +24,16 @@ class Hub:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._watched: dict[str, set[asyncio.Event]] = {}
 
     def __repr__(self) -> str:
         return f"<Hub {len(self._listeners)} listeners>"
 
     def publish(self, changes: Sequence[Logged]) -> None:
         """Tell every listener; called by the spool right after a commit."""
+        for change in changes:
+            for changed in self._watched.get(change.email_id, ()):
+                changed.set()
         if changes:
             for listener in tuple(self._listeners):
                 try:
@@ -44,3 +49,19 @@ class Hub:
             yield
         finally:
             self._listeners.remove(listener)
+
+    @contextmanager
+    def watching(self, email_id: str) -> Iterator[asyncio.Event]:
+        """Set the event when the email changes, until the block is left.
+
+        A change costs nothing for those who watch another email.
+        """
+        changed = asyncio.Event()
+        watchers = self._watched.setdefault(email_id, set())
+        watchers.add(changed)
+        try:
+            yield changed
+        finally:
+            watchers.discard(changed)
+            if not watchers and self._watched.get(email_id) is watchers:
+                del self._watched[email_id]

@@ -8,25 +8,47 @@ starts over when somebody was faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from undosend.domain.change import Change, Event
-from undosend.domain.clock import Clock
-from undosend.domain.email import NEVER, Attachment, Content, Email, File, Recipient, Row, State
+from undosend.domain.clock import SECOND, Clock
+from undosend.domain.email import NEVER, Email, File, Row, State
 from undosend.domain.errors import (
+    AttachmentNotFound,
     Draining,
     FieldError,
-    InvalidEmail,
-    VersionMismatch,
+    GroupNotFound,
+    UndosendError,
+    WrongState,
 )
 from undosend.domain.holding import USUAL, Hold, HoldPolicy, Timing, hold_of
-from undosend.domain.ids import new_id
 from undosend.domain.message import message_id, rendered
-from undosend.domain.rules import missing, too_large, violations
-from undosend.spool.port import Listing, Logged, Page, Rewrite, Spool
+from undosend.domain.rules import missing
+from undosend.domain.submission import (
+    Submission,
+    envelope,
+    new_email,
+    objections,
+    refusal_of_all,
+)
+from undosend.drafts import decided, refuse_if
+from undosend.spool.port import NOTHING, Listing, Logged, Page, Receipt, Rewrite, Spool
 
-Edit = Callable[[Content], Content]
+RECEIPTS_LAST = 24 * 3600 * SECOND
+"""How long a repeated request is answered by what the first one came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """What became of a group's emails, by id.
+
+    too_late: they have left, are leaving, or may have. ended: they ended before, unsent.
+    """
+
+    done: tuple[str, ...]
+    too_late: tuple[str, ...]
+    ended: tuple[str, ...]
 
 
 class Outbox:
@@ -50,127 +72,67 @@ class Outbox:
     # New emails.
 
     async def submit(
-        self,
-        account: str,
-        content: Content,
-        files: Sequence[File] = (),
-        timing: Timing = USUAL,
-        *,
-        group_id: str | None = None,
+        self, account: str, submission: Submission, receipt: Receipt | None = None
     ) -> Email:
-        """Keep the email durably and hold it until its time.
+        """Keep the email durably and hold it until its time, or keep it as a draft.
 
         Raises:
             InvalidEmail, TooLarge, Draining, Unavailable.
         """
-        self._admit()
-        now = self._clock.now()
-        attachments = tuple(file.attachment for file in files)
-        hold, wrong = hold_of(timing, self._policy, now)
-        _refuse_if([*violations(content, attachments), *missing(content), *wrong])
-        _weigh(content, attachments)
-        email_id = new_id("em", now)
-        row = Row(
-            email_id,
-            account,
-            State.HELD,
-            revision=1,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            release_at=hold.release_at,
-            undo_until=hold.undo_until,
-            due_at=hold.release_at,
-            expires_at=hold.expires_at,
-            message_id=message_id(email_id, 1, content),
-            group_id=group_id,
-        )
-        email = Email(row, content, attachments, _envelope(content))
-        await self._spool.add(email, files)
+        (email,) = await self.submit_all(account, [submission], receipt)
+        if isinstance(email, UndosendError):
+            raise email
         return email
 
-    async def save(
+    async def submit_all(
         self,
         account: str,
-        content: Content,
-        files: Sequence[File] = (),
+        submissions: Sequence[Submission | UndosendError],
+        receipt: Receipt | None = None,
         *,
-        expires_at: int | None = None,
-        group_id: str | None = None,
-    ) -> Email:
-        """Keep the email as a draft; it may lack any part.
+        all_or_none: bool = False,
+    ) -> Sequence[Email | UndosendError]:
+        """Keep those of the emails that can be taken, in one transaction; say why not the others.
+
+        What the caller has refused already stays refused, in its place.
 
         Raises:
-            InvalidEmail, TooLarge, Draining, Unavailable.
+            InvalidEmail: all_or_none, and one cannot be taken; Draining, Unavailable.
         """
         self._admit()
-        attachments = tuple(file.attachment for file in files)
-        _refuse_if(violations(content, attachments))
-        _weigh(content, attachments)
         now = self._clock.now()
-        row = Row(
-            new_id("em", now),
-            account,
-            State.DRAFT,
-            revision=0,
-            version=1,
-            created_at=now,
-            updated_at=now,
-            expires_at=expires_at or NEVER,
-            group_id=group_id,
-        )
-        email = Email(row, content, attachments)
-        await self._spool.add(email, files)
-        return email
+        answers = [
+            one
+            if isinstance(one, UndosendError)
+            else new_email(account, one, self._policy, now, place)
+            for place, one in enumerate(submissions)
+        ]
+        if all_or_none and (refused := refusal_of_all(answers)):
+            raise refused
+        new = [
+            (email, one.files)
+            for email, one in zip(answers, submissions, strict=True)
+            if isinstance(email, Email) and isinstance(one, Submission)
+        ]
+        ids = tuple(email.row.id if isinstance(email, Email) else None for email in answers)
+        if new:
+            await self._spool.add(new, receipt and replace(receipt, at=now, ids=ids))
+        return answers
 
-    def objections(
-        self, content: Content, attachments: Sequence[Attachment], timing: Timing | None
-    ) -> list[FieldError]:
-        """Return everything that is wrong with a new email; without a timing, with a draft."""
-        wrong = violations(content, attachments)
-        if timing is not None:
-            wrong += missing(content)
-            wrong += hold_of(timing, self._policy, self._clock.now())[1]
-        return wrong
+    def objections(self, submission: Submission) -> list[FieldError]:
+        """Return everything that is wrong with the fields of a new email."""
+        return objections(submission, self._policy, self._clock.now())
 
     # What becomes of them. All raise EmailNotFound, WrongState, VersionMismatch, Unavailable.
 
-    async def edit(
+    async def send(
         self,
         account: str,
         email_id: str,
-        edit: Edit,
+        timing: Timing = USUAL,
         *,
-        files: Sequence[File] = (),
-        expires_at: int | None = None,
         version: int | None = None,
-    ) -> Email:
-        """Change a draft's content; the files are added to those it has.
-
-        Raises:
-            InvalidEmail, TooLarge: the draft is as it was.
-        """
-
-        def rewritten(email: Email) -> tuple[Change, Rewrite]:
-            content = edit(email.content)
-            attachments = (*email.attachments, *(file.attachment for file in files))
-            _refuse_if(violations(content, attachments))
-            _weigh(content, attachments)
-            until = email.row.expires_at if expires_at is None else expires_at
-            change = Change(
-                Event.EDIT,
-                email_id,
-                account,
-                self._clock.now(),
-                version=email.row.version,
-                expires_at=until,
-            )
-            return change, Rewrite(content=content, files=files)
-
-        return await self._read_and_change(account, email_id, rewritten, version)
-
-    async def send(
-        self, account: str, email_id: str, timing: Timing = USUAL, *, version: int | None = None
+        receipt: Receipt | None = None,
     ) -> Email:
         """Freeze the draft as a new revision and hold it until its time.
 
@@ -183,7 +145,7 @@ class Outbox:
             row, content = email.row, email.content
             hold, wrong = hold_of(timing, self._policy, self._clock.now(), row.expires_at)
             if row.state is State.DRAFT:
-                _refuse_if([*missing(content), *wrong])
+                refuse_if([*missing(content), *wrong])
             change = Change(
                 Event.SEND,
                 email_id,
@@ -196,13 +158,25 @@ class Outbox:
                 expires_at=hold.expires_at,
                 message_id=message_id(row.id, row.revision + 1, content),
             )
-            return change, Rewrite(recipients=_envelope(content))
+            return change, Rewrite(
+                recipients=envelope(content), receipt=self._signed(receipt, email_id)
+            )
 
-        return await self._read_and_change(account, email_id, frozen, version)
+        return await decided(self._spool, account, email_id, frozen, version)
 
-    async def undo(self, account: str, email_id: str, *, version: int | None = None) -> Email:
-        """Make the held email a draft again: it has not left, and never will as it was."""
-        return await self._fire(Event.UNDO, account, email_id, version)
+    async def undo(
+        self,
+        account: str,
+        email_id: str,
+        *,
+        version: int | None = None,
+        revision: int | None = None,
+    ) -> Email:
+        """Make the held email a draft again: it has not left, and never will as it was.
+
+        revision: the only one that is meant.
+        """
+        return await self._fire(Event.UNDO, account, email_id, version, revision=revision)
 
     async def cancel(self, account: str, email_id: str, *, version: int | None = None) -> Email:
         """End the email: no further attempt is made."""
@@ -224,19 +198,37 @@ class Outbox:
         # In any other state it is refused for that, whatever its expiry.
         expires_at = row.expires_at if row.state is State.HELD else NEVER
         hold, wrong = hold_of(timing, self._policy, self._clock.now(), expires_at)
-        _refuse_if(wrong)
+        refuse_if(wrong)
         return await self._fire(Event.RESCHEDULE, account, email_id, version, hold)
 
-    async def send_now(self, account: str, email_id: str, *, version: int | None = None) -> Email:
+    async def send_now(
+        self,
+        account: str,
+        email_id: str,
+        *,
+        version: int | None = None,
+        receipt: Receipt | None = None,
+    ) -> Email:
         """Release the held email at once."""
         now = self._clock.now()
-        return await self._fire(Event.SEND_NOW, account, email_id, version, Hold(now, now))
+        rewrite = Rewrite(receipt=self._signed(receipt, email_id))
+        return await self._fire(
+            Event.SEND_NOW, account, email_id, version, Hold(now, now), rewrite=rewrite
+        )
 
     async def delete(self, account: str, email_id: str, *, version: int | None = None) -> None:
         """Remove a draft or an ended email for good; its history stays."""
         await self._spool.change(
             Change(Event.DELETE, email_id, account, self._clock.now(), version=version)
         )
+
+    async def undo_group(self, account: str, group_id: str) -> GroupOutcome:
+        """Undo every email of the group that can be undone, in one transaction."""
+        return await self._fire_all(Event.UNDO, account, group_id)
+
+    async def cancel_group(self, account: str, group_id: str) -> GroupOutcome:
+        """Cancel every email of the group that can be canceled, in one transaction."""
+        return await self._fire_all(Event.CANCEL, account, group_id)
 
     # Looking.
 
@@ -253,7 +245,10 @@ class Outbox:
         return await self._spool.history(account, email_id)
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
-        """Return one attachment with its bytes."""
+        """Return one attachment with its bytes. Raises AttachmentNotFound."""
+        email = await self._spool.get(account, email_id)
+        if attachment_id not in {part.id for part in email.parts}:
+            raise AttachmentNotFound(attachment_id)
         return await self._spool.attachment(account, email_id, attachment_id)
 
     async def raw(self, account: str, email_id: str) -> bytes:
@@ -262,11 +257,20 @@ class Outbox:
         files = await self._spool.files(account, email_id) if email.attachments else ()
         return rendered(email, files, self._clock.now())
 
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        """Return what an earlier request with this key came to, within a day."""
+        found = await self._spool.receipt(account, scope, key)
+        known_since = self._clock.now() - RECEIPTS_LAST
+        return found if found and found.at >= known_since else None
+
     # How.
 
     def _admit(self) -> None:
         if self._draining:
             raise Draining
+
+    def _signed(self, receipt: Receipt | None, email_id: str) -> Receipt | None:
+        return receipt and replace(receipt, at=self._clock.now(), ids=(email_id,))
 
     async def _fire(
         self,
@@ -275,8 +279,13 @@ class Outbox:
         email_id: str,
         version: int | None,
         hold: Hold | None = None,
+        *,
+        revision: int | None = None,
+        rewrite: Rewrite = NOTHING,
     ) -> Email:
-        change = Change(event, email_id, account, self._clock.now(), version=version)
+        change = Change(
+            event, email_id, account, self._clock.now(), version=version, revision=revision
+        )
         if hold:
             change = replace(
                 change,
@@ -284,40 +293,15 @@ class Outbox:
                 undo_until=hold.undo_until,
                 due_at=hold.release_at,
             )
-        row = await self._spool.change(change)
+        row = await self._spool.change(change, rewrite)
         return replace(await self._spool.get(account, email_id), row=row)
 
-    async def _read_and_change(
-        self,
-        account: str,
-        email_id: str,
-        decide: Callable[[Email], tuple[Change, Rewrite]],
-        version: int | None,
-    ) -> Email:
-        """Read, decide, change if nobody was faster; a caller without If-Match starts over."""
-        while True:
-            email = await self._spool.get(account, email_id)
-            if version is not None and version != email.row.version:
-                raise VersionMismatch(email.row.version)
-            change, rewrite = decide(email)
-            try:
-                row = await self._spool.change(change, rewrite)
-            except VersionMismatch:
-                if version is not None:
-                    raise
-                continue
-            return replace(await self._spool.get(account, email_id), row=row)
-
-
-def _envelope(content: Content) -> tuple[Recipient, ...]:
-    return tuple(Recipient(address) for address in content.rcpt_to)
-
-
-def _refuse_if(errors: Sequence[FieldError]) -> None:
-    if errors:
-        raise InvalidEmail(errors)
-
-
-def _weigh(content: Content, attachments: Sequence[Attachment]) -> None:
-    if too_heavy := too_large(content, attachments):
-        raise too_heavy
+    async def _fire_all(self, event: Event, account: str, group_id: str) -> GroupOutcome:
+        change = Change(event, "", account, self._clock.now())
+        answers = await self._spool.change_group(change, group_id)
+        if not answers:
+            raise GroupNotFound(group_id)
+        done = tuple(id_ for id_, answer in answers.items() if isinstance(answer, Row))
+        refused = {id_: answer for id_, answer in answers.items() if isinstance(answer, WrongState)}
+        ended = tuple(id_ for id_, answer in refused.items() if answer.code == "not_held")
+        return GroupOutcome(done, tuple(id_ for id_ in refused if id_ not in ended), ended)

@@ -97,6 +97,19 @@ def _public(url: str) -> str:
     return url.rstrip("/")
 
 
+def _origins(text: str) -> str:
+    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(
+                f"{origin!r} is no origin: write https://mail.example.org, with nothing behind "
+                "the host and port. There is no word for every origin, because any page in the "
+                "world could then send mail for who looks at it."
+            )
+    return ",".join(origins)
+
+
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
@@ -138,6 +151,10 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     public_url: Annotated[str, AfterValidator(_public)] | None = Field(
         default=None,
         description="Address under which clients reach this service; links start with it.",
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        default="",
+        description="Origins whose pages may call this service (CORS), with commas between.",
     )
     metrics_host: Annotated[str, AfterValidator(_loopback)] = Field(
         default="127.0.0.1", description="Address to serve the metrics on; loopback only."

@@ -22,7 +22,7 @@ class Store:
     async def put(self, *rows: Row) -> None:
         """Put whole emails with these rows into the store, in whatever state they are."""
         for row in rows:
-            await self.spool.add(an_email(row), ())
+            await self.spool.add([(an_email(row), ())])
 
     async def row(self, row: Row) -> Row:
         """Return how the row stands now."""

@@ -230,7 +230,7 @@ async def test_an_unsound_row_is_not_taken(
 
 async def test_an_edit_replaces_the_content_and_nothing_else(store: Store) -> None:
     draft = an_email(a_row(State.DRAFT))
-    await store.spool.add(draft, ())
+    await store.spool.add([(draft, ())])
     calmer = replace(CONTENT, text="calmer", tags=())
 
     row = await store.spool.change(a_change(Event.EDIT, draft.row), Rewrite(content=calmer))
@@ -241,7 +241,7 @@ async def test_an_edit_replaces_the_content_and_nothing_else(store: Store) -> No
 async def test_added_files_stand_behind_those_that_were_there(store: Store) -> None:
     old, new, newer = a_file(b"old"), a_file(b"new"), a_file(b"newer")
     draft = replace(an_email(a_row(State.DRAFT)), attachments=(old.attachment,))
-    await store.spool.add(draft, (old,))
+    await store.spool.add([(draft, (old,))])
 
     await store.spool.change(a_change(Event.EDIT, draft.row), Rewrite(files=(new, newer)))
 
@@ -254,7 +254,7 @@ async def test_added_files_stand_behind_those_that_were_there(store: Store) -> N
 
 async def test_a_send_replaces_the_whole_envelope(store: Store) -> None:
     draft = an_email(a_row(State.DRAFT))
-    await store.spool.add(draft, ())
+    await store.spool.add([(draft, ())])
     envelope = (Recipient("new@example.org"), draft.recipients[0])
 
     await store.spool.change(a_change(Event.SEND, draft.row), Rewrite(recipients=envelope))
@@ -264,7 +264,7 @@ async def test_a_send_replaces_the_whole_envelope(store: Store) -> None:
 
 async def test_an_envelope_can_become_empty(store: Store) -> None:
     draft = an_email(a_row(State.DRAFT))
-    await store.spool.add(draft, ())
+    await store.spool.add([(draft, ())])
 
     await store.spool.change(a_change(Event.EDIT, draft.row), Rewrite(recipients=()))
 
@@ -273,7 +273,7 @@ async def test_an_envelope_can_become_empty(store: Store) -> None:
 
 async def test_results_are_kept_for_each_recipient_in_place(store: Store) -> None:
     email = an_email(a_row(State.SENDING))
-    await store.spool.add(email, ())
+    await store.spool.add([(email, ())])
     bob, cem, eva = email.recipients
     cem = replace(cem, delivery=Delivery.DEFERRED, code=451, reply="später \u2028 x")
     eva = replace(eva, delivery=Delivery.ACCEPTED, code=250, reply="ok")
@@ -285,7 +285,7 @@ async def test_results_are_kept_for_each_recipient_in_place(store: Store) -> Non
 
 async def test_a_result_for_a_stranger_is_kept_for_nobody(store: Store) -> None:
     email = an_email(a_row(State.SENDING))
-    await store.spool.add(email, ())
+    await store.spool.add([(email, ())])
     stranger = Recipient("stranger@example.org", Delivery.ACCEPTED, 250, "ok")
 
     await store.spool.change(a_change(Event.DEFER, email.row), Rewrite(results=(stranger,)))
@@ -296,7 +296,7 @@ async def test_a_result_for_a_stranger_is_kept_for_nobody(store: Store) -> None:
 async def test_results_of_one_email_do_not_touch_another(store: Store) -> None:
     sending = [an_email(a_row(State.SENDING)) for _ in range(20)]
     for email in sending:
-        await store.spool.add(email, ())
+        await store.spool.add([(email, ())])
     results = [
         tuple(
             replace(person, delivery=Delivery.REJECTED, code=500 + n, reply=str(n))
@@ -318,7 +318,7 @@ async def test_results_of_one_email_do_not_touch_another(store: Store) -> None:
 
 async def test_a_refused_change_rewrites_nothing(store: Store) -> None:
     email = an_email(a_row(State.HELD))
-    await store.spool.add(email, ())
+    await store.spool.add([(email, ())])
     everything = Rewrite(
         content=Content(sender=Address("x@example.org")),
         files=(a_file(),),
@@ -335,7 +335,7 @@ async def test_a_refused_change_rewrites_nothing(store: Store) -> None:
 
 async def test_a_repeated_wish_rewrites_nothing(store: Store) -> None:
     draft = an_email(a_row(State.DRAFT))
-    await store.spool.add(draft, ())
+    await store.spool.add([(draft, ())])
 
     await store.spool.change(a_change(Event.UNDO, draft.row), Rewrite(content=Content()))
 
@@ -345,7 +345,7 @@ async def test_a_repeated_wish_rewrites_nothing(store: Store) -> None:
 async def test_undo_keeps_content_files_and_envelope(store: Store) -> None:
     file = a_file()
     email = replace(an_email(a_row(State.HELD)), attachments=(file.attachment,))
-    await store.spool.add(email, (file,))
+    await store.spool.add([(email, (file,))])
 
     row = await store.spool.change(a_change(Event.UNDO, email.row))
 
@@ -357,7 +357,7 @@ async def test_undo_keeps_content_files_and_envelope(store: Store) -> None:
 async def test_changes_asked_at_once_are_rewritten_each_with_its_own(store: Store) -> None:
     drafts = [an_email(a_row(State.DRAFT)) for _ in range(60)]
     for draft in drafts:
-        await store.spool.add(draft, ())
+        await store.spool.add([(draft, ())])
     texts = [replace(CONTENT, text=f"text {n}") for n in range(60)]
     files = [a_file(bytes([n])) for n in range(60)]
 

@@ -33,7 +33,7 @@ async def test_a_new_email_is_read_back_whole(store: Store) -> None:
     files = a_file(b""), a_file(bytes(range(256)), filename="ü/🦊.pdf", content_id="cid@x")
     email = with_files(an_email(a_row(group_id="g", message_id="<m@x>", trouble="4")), *files)
 
-    await store.spool.add(email, files)
+    await store.spool.add([(email, files)])
 
     assert await store.email(email.row) == email
     assert list(await store.spool.files(ACCOUNT, email.row.id)) == list(files)
@@ -42,7 +42,7 @@ async def test_a_new_email_is_read_back_whole(store: Store) -> None:
 async def test_an_empty_draft_is_read_back_empty(store: Store) -> None:
     draft = Email(a_row(State.DRAFT), Content())
 
-    await store.spool.add(draft, ())
+    await store.spool.add([(draft, ())])
 
     assert await store.email(draft.row) == draft
 
@@ -79,8 +79,8 @@ async def test_an_empty_text_is_not_a_missing_text(store: Store) -> None:
     empty = an_email(content=replace(CONTENT, text="", html=None))
     missing = an_email(content=replace(CONTENT, text=None, html=""))
 
-    await store.spool.add(empty, ())
-    await store.spool.add(missing, ())
+    await store.spool.add([(empty, ())])
+    await store.spool.add([(missing, ())])
 
     assert (await store.email(empty.row)).content == empty.content
     assert (await store.email(missing.row)).content == missing.content
@@ -90,7 +90,7 @@ async def test_attachments_come_in_the_order_of_their_ids(store: Store) -> None:
     files = [a_file(bytes([n])) for n in range(12)]
     email = with_files(an_email(), *files)
 
-    await store.spool.add(replace(email, attachments=email.attachments[::-1]), files[::-1])
+    await store.spool.add([(replace(email, attachments=email.attachments[::-1]), files[::-1])])
 
     assert (await store.email(email.row)).attachments == email.attachments
     assert list(await store.spool.files(ACCOUNT, email.row.id)) == files
@@ -99,7 +99,7 @@ async def test_attachments_come_in_the_order_of_their_ids(store: Store) -> None:
 async def test_one_attachment_is_found_by_its_id(store: Store) -> None:
     first, second = a_file(b"1"), a_file(b"2")
     email = with_files(an_email(), first, second)
-    await store.spool.add(email, (first, second))
+    await store.spool.add([(email, (first, second))])
 
     assert await store.spool.attachment(ACCOUNT, email.row.id, second.attachment.id) == second
     with pytest.raises(AttachmentNotFound):
@@ -108,8 +108,8 @@ async def test_one_attachment_is_found_by_its_id(store: Store) -> None:
 
 async def test_an_attachment_of_another_email_is_not_found(store: Store) -> None:
     file, mine, other = a_file(), an_email(), an_email()
-    await store.spool.add(with_files(mine, file), (file,))
-    await store.spool.add(other, ())
+    await store.spool.add([(with_files(mine, file), (file,))])
+    await store.spool.add([(other, ())])
 
     with pytest.raises(AttachmentNotFound):
         await store.spool.attachment(ACCOUNT, other.row.id, file.attachment.id)
@@ -117,10 +117,10 @@ async def test_an_attachment_of_another_email_is_not_found(store: Store) -> None
 
 async def test_an_id_is_taken_once(store: Store) -> None:
     first = an_email()
-    await store.spool.add(first, ())
+    await store.spool.add([(first, ())])
 
     with pytest.raises(Unavailable):
-        await store.spool.add(an_email(replace(first.row, group_id="second")), ())
+        await store.spool.add([(an_email(replace(first.row, group_id="second")), ())])
 
     assert await store.email(first.row) == first
     assert len(store.heard) == 1
@@ -164,7 +164,7 @@ async def test_another_accounts_email_cannot_be_changed(store: Store, event: Eve
 
 async def test_another_accounts_email_cannot_be_read(store: Store) -> None:
     file, email = a_file(), an_email()
-    await store.spool.add(with_files(email, file), (file,))
+    await store.spool.add([(with_files(email, file), (file,))])
 
     with pytest.raises(EmailNotFound):
         await store.spool.get(OTHER, email.row.id)
@@ -190,7 +190,7 @@ async def test_another_accounts_lease_cannot_be_touched(store: Store) -> None:
 
 async def test_a_deleted_email_is_gone_and_its_history_is_not(store: Store) -> None:
     file, email = a_file(), an_email(a_row(State.CANCELED))
-    await store.spool.add(with_files(email, file), (file,))
+    await store.spool.add([(with_files(email, file), (file,))])
 
     await store.spool.change(Change(Event.DELETE, email.row.id, ACCOUNT, NOW + 7))
 
@@ -207,10 +207,10 @@ async def test_a_deleted_email_is_gone_and_its_history_is_not(store: Store) -> N
 async def test_a_deleted_id_can_serve_again(store: Store) -> None:
     file = a_file()
     email = with_files(an_email(a_row(State.DRAFT)), file)
-    await store.spool.add(email, (file,))
+    await store.spool.add([(email, (file,))])
     await store.spool.change(a_change(Event.DELETE, email.row))
 
-    await store.spool.add(email, (file,))
+    await store.spool.add([(email, (file,))])
 
     assert await store.email(email.row) == email
 
@@ -250,7 +250,7 @@ async def test_recipients_keep_their_order_and_the_relays_words(store: Store) ->
     )
     email = replace(an_email(), recipients=people)
 
-    await store.spool.add(email, ())
+    await store.spool.add([(email, ())])
 
     assert (await store.email(email.row)).recipients == people
 

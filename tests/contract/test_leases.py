@@ -33,7 +33,7 @@ async def claim(store: Store, limit: int = 100, at: int = NOW, by: str = "t1") -
 async def test_a_claim_leases_whole_emails(store: Store, state: State) -> None:
     file = a_file()
     email = replace(an_email(a_row(state, claims=2)), attachments=(file.attachment,))
-    await store.spool.add(email, (file,))
+    await store.spool.add([(email, (file,))])
 
     claimed = await store.spool.claim(at=NOW, until=LEASE, token="t9", limit=5)
 

@@ -83,7 +83,7 @@ async def test_contents_come_back_from_the_database_as_they_went_in(
     spool: SqlSpool, written: list[Content]
 ) -> None:
     emails = [Email(a_row(), content) for content in written]
-    await asyncio.gather(*(spool.add(email, ()) for email in emails))
+    await asyncio.gather(*(spool.add([(email, ())]) for email in emails))
 
     read = await asyncio.gather(*(spool.get(ACCOUNT, email.row.id) for email in emails))
 
@@ -96,7 +96,7 @@ async def test_an_edit_writes_the_same_document_as_an_add(
     spool: SqlSpool, content: Content
 ) -> None:
     email = Email(a_row(), CONTENT)
-    await spool.add(email, ())
+    await spool.add([(email, ())])
     await spool.change(a_change(Event.UNDO, email.row))
 
     await spool.change(a_change(Event.EDIT, email.row), Rewrite(content=content))
@@ -120,7 +120,7 @@ async def test_the_document_of_a_sent_email_is_never_touched(
     content = replace(CONTENT, subject=odd, text=odd, html=odd, headers=((odd, odd),))
     file = a_file(odd.encode(), filename=f"{odd}.txt".replace("\0", ""))
     email = replace(an_email(content=content), attachments=(file.attachment,))
-    await spool.add(email, (file,))
+    await spool.add([(email, (file,))])
     before = stored(database, email)
 
     (claimed,) = await spool.claim(at=NOW, until=NOW + 9, token="t", limit=1)
@@ -154,7 +154,7 @@ async def test_the_words_of_relays_and_filenames_are_kept(
         (Recipient("bob@example.org", Delivery.REJECTED, 550, reply),),
     )
 
-    await spool.add(email, (file,))
+    await spool.add([(email, (file,))])
 
     assert await spool.get(ACCOUNT, email.row.id) == email
     assert list(await spool.files(ACCOUNT, email.row.id)) == [file]

@@ -62,7 +62,7 @@ def assert_nobody_holds_a_lock(database: Path) -> None:
 
 async def add(spool: SqlSpool, row: Row | None = None) -> Row:
     email = an_email(row or a_row())
-    await spool.add(email, ())
+    await spool.add([(email, ())])
     return email.row
 
 
@@ -233,7 +233,7 @@ async def test_an_add_and_its_undo_can_share_a_group(
 
     with begins(writer) as count:
         _, undone = await asyncio.gather(
-            spool.add(email, ()), spool.change(a_change(Event.UNDO, email.row))
+            spool.add([(email, ())]), spool.change(a_change(Event.UNDO, email.row))
         )
 
         assert count() == 1
@@ -273,8 +273,8 @@ async def test_one_that_cannot_be_written_fails_alone(
     poison: Callable[[], tuple[Email, tuple[File, ...]]],
 ) -> None:
     emails = [an_email() for _ in range(20)]
-    asked = [spool.add(email, ()) for email in emails]
-    asked.insert(7, spool.add(*poison()))
+    asked = [spool.add([(email, ())]) for email in emails]
+    asked.insert(7, spool.add([poison()]))
 
     answers = await asyncio.gather(*asked, return_exceptions=True)
 
@@ -353,7 +353,7 @@ async def test_a_failing_commit_is_unavailable_for_all_and_nothing_is_told(
     with failing_commits(database):
         answers = await asyncio.gather(
             *(outcome(spool.change(a_change(Event.UNDO, row))) for row in rows),
-            spool.add(new, ()),
+            spool.add([(new, ())]),
             return_exceptions=True,
         )
 
@@ -389,11 +389,11 @@ async def test_on_a_full_disk_new_mail_is_refused_and_nothing_is_lost(
         pass
 
     with pytest.raises(Unavailable):
-        await spool.add(large, (file,))
+        await spool.add([(large, (file,))])
     undone = await spool.change(a_change(Event.UNDO, kept[0]))
     async with writer.execute("PRAGMA max_page_count=1000000"):
         pass
-    await spool.add(large, (file,))
+    await spool.add([(large, (file,))])
 
     assert undone.state is State.DRAFT
     assert counted(database, "emails") == 6

@@ -34,6 +34,7 @@ class Change:
 
     at: the instant of asking. version: the caller's If-Match, if any.
     token, revision: the lease a sender holds; every event of the releaser but expire has both.
+    A client's change may name the one revision that it is for.
     resend: the operator's policy allows one more try after an uncertain attempt.
     attempts: 1 where the relay really answered. accepted: recipients it took this time.
     The rest are new values for the row's columns of the same name.

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Protocol
 
@@ -18,6 +19,10 @@ SECOND = 1_000_000
 """Microseconds in a second."""
 
 _SLICE = 1.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INSTANT = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
+)
 
 
 class Clock(Protocol):
@@ -83,9 +88,28 @@ class ManualClock:
                 woken.set_result(None)
 
 
-def rfc3339(instant: int) -> str:
+def instant(text: str) -> int | None:
+    """Return the instant that RFC 3339 text with an offset names, None where it is no such text.
+
+    Raises:
+        ValueError: it is, but there is no such time.
+    """
+    match = _INSTANT.fullmatch(text)
+    if match is None:
+        return None
+    date, time_, fraction, offset = match.groups()
+    offset = offset.upper().replace("Z", "+00:00")
+    try:
+        moment = datetime.fromisoformat(f"{date}T{time_}{offset}").astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
+    microseconds = int((fraction or "")[:6].ljust(6, "0"))
+    return (moment - _EPOCH) // timedelta(seconds=1) * SECOND + microseconds
+
+
+def rfc3339(at: int) -> str:
     """Return the instant as RFC 3339 text: UTC, milliseconds, ``2026-11-23T09:30:00.250Z``."""
-    return f"{_second(instant // SECOND)}.{instant % SECOND // 1000:03d}Z"
+    return f"{_second(at // SECOND)}.{at % SECOND // 1000:03d}Z"
 
 
 @lru_cache(maxsize=64)  # an answer holds several instants, most of them in the same few seconds

@@ -61,7 +61,11 @@ class Address:
 class Content:
     """What the author wrote; editable while the email is a draft, frozen by ``send``.
 
-    ``headers`` and ``tags`` keep their order. A draft may lack any part.
+    ``headers`` and ``tags`` keep their order. A draft may lack any part. in_reply_to, references:
+    Message-IDs with their angle brackets (RFC 5322 §3.6.4). raw: the id of the attachment that
+    is the whole message, where the author wrote it as RFC 5322 octets: then sender, to, cc and
+    bcc are the envelope alone, and the other parts only tell what stands in it. message_id: the
+    one that such a message brings along.
     """
 
     sender: Address | None = None
@@ -74,6 +78,10 @@ class Content:
     html: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     tags: tuple[tuple[str, str], ...] = ()
+    in_reply_to: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    raw: str | None = None
+    message_id: str | None = None
 
     @property
     def rcpt_to(self) -> tuple[str, ...]:
@@ -102,7 +110,7 @@ class File:
     """An attachment together with its bytes."""
 
     attachment: Attachment
-    body: bytes = field(repr=False)
+    body: bytes | bytearray = field(repr=False)
 
 
 class Delivery(StrEnum):
@@ -175,4 +183,10 @@ class Email:
     row: Row
     content: Content = field(repr=False)
     attachments: tuple[Attachment, ...] = ()
+    """With the one that is the whole message, if there is one; see ``parts``."""
     recipients: tuple[Recipient, ...] = field(default=(), repr=False)
+
+    @property
+    def parts(self) -> tuple[Attachment, ...]:
+        """Return what is attached to the message, as opposed to the message itself."""
+        return tuple(file for file in self.attachments if file.id != self.content.raw)

@@ -38,6 +38,16 @@ class AttachmentNotFound(UndosendError):
         self.attachment_id = attachment_id
 
 
+class GroupNotFound(UndosendError):
+    """No email of this account is in such a group."""
+
+    code = "not_found"
+
+    def __init__(self, group_id: str) -> None:
+        super().__init__(f"There is no email in a group {group_id} in this account.")
+        self.group_id = group_id
+
+
 class WrongState(UndosendError):
     """The email's state does not allow what was asked; nothing has changed.
 

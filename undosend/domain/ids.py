@@ -14,6 +14,15 @@ def new_id(prefix: str, at: int) -> str:
     The first ten of the 80 bits are the microseconds of ``at``, so that ids made within one
     millisecond keep their order; the other seventy are random.
     """
+    return _written(prefix, at, secrets.randbits(70))
+
+
+def first_id(prefix: str, at: int) -> str:
+    """Return the id that sorts before all others made at that instant, and after those before."""
+    return _written(prefix, at, 0)
+
+
+def _written(prefix: str, at: int, chance: int) -> str:
     milliseconds, micros = divmod(at, 1000)
-    number = (milliseconds << 80) | (micros << 70) | secrets.randbits(70)
+    number = (milliseconds << 80) | (micros << 70) | chance
     return f"{prefix}_{''.join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))}"

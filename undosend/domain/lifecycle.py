@@ -276,8 +276,8 @@ def holds(conditions: tuple[Condition, ...], row: Row, change: Change) -> bool:
 def allowed(row: Row, change: Change, rules: Mapping[Event, Rule] = RULES) -> bool:
     """Tell whether the change may happen to the row as it is."""
     rule = rules[change.event]
-    current = change.version is None or change.version == row.version
-    return current and row.state in rule.sources and holds(rule.when, row, change)
+    meant = change.version in {None, row.version} and change.revision in {None, row.revision}
+    return meant and row.state in rule.sources and holds(rule.when, row, change)
 
 
 def fire(row: Row, change: Change, rules: Mapping[Event, Rule] = RULES) -> Row:
@@ -305,4 +305,4 @@ def told(event: Event, state: State) -> str:
 
 def repeats(row: Row, change: Change) -> bool:
     """Tell whether the wish is already fulfilled, so that asking again succeeds silently."""
-    return row.state in RULES[change.event].repeat
+    return row.state in RULES[change.event].repeat and change.revision in {None, row.revision}

@@ -10,6 +10,8 @@ from undosend.domain.mime import render
 
 def message_id(email_id: str, revision: int, content: Content) -> str:
     """Return the Message-ID of a revision (RFC 5322 §3.6.4): the same for every copy of it."""
+    if content.message_id is not None:
+        return content.message_id
     domain = content.sender.domain if content.sender else "localhost"
     return f"<{email_id.removeprefix('em_').lower()}.{revision}@{domain}>"
 

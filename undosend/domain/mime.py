@@ -59,12 +59,24 @@ def _head(content: Content, message_id: str, date: int) -> bytes:
     ]
     fields.append(_field("Subject", _unstructured(content.subject)))
     fields.append(f"Date: {_date(date)}\r\nMessage-ID: {message_id}\r\n")
+    # RFC 5322 §3.6.4: what answers a message whose own References nobody knows, refers to it.
+    threads = {
+        "In-Reply-To": content.in_reply_to,
+        "References": content.references or content.in_reply_to,
+    }
+    fields += [_field(name, " ".join(map(_msg_id, ids))) for name, ids in threads.items() if ids]
     for name, value in content.headers:
         if not rules.HEADER_NAME.fullmatch(name) or rules.is_reserved(name):
             raise ValueError("A custom header has a name that it must not have.")
         fields.append(_field(name, _unstructured(value)))
     fields.append("MIME-Version: 1.0\r\n")
     return "".join(fields).encode("ascii")
+
+
+def _msg_id(text: str) -> str:
+    if not rules.MESSAGE_ID.fullmatch(text):
+        raise ValueError("A Message-ID is not of the form <left@right> (RFC 5322 §3.6.4).")
+    return text
 
 
 def _body(content: Content, files: Sequence[File], message_id: str) -> list[bytes]:
@@ -194,7 +206,7 @@ def _filename(name: str) -> str:
     return f";\r\n filename*0*=utf-8''{lines[0]}{''.join(numbered)}"
 
 
-def _base64(octets: bytes) -> list[bytes]:
+def _base64(octets: bytes | bytearray) -> list[bytes]:
     """Return base64 in lines of 76, in blocks: never a list of all lines at once."""
     pieces: list[bytes] = []
     view = memoryview(octets)

@@ -11,6 +11,9 @@ def refusal(row: Row, change: Change) -> UndosendError:
     """Return why the change may not happen to the row: an error that tells the row's state."""
     if change.version is not None and change.version != row.version:
         return VersionMismatch(row.version)
+    if change.revision not in {None, row.revision}:
+        detail = f"This was for revision {change.revision}; the email is at {row.revision} now."
+        return WrongState("not_held", row.state, detail, sent_at=row.sent_at)
     code = _refusal_code(row, change.event)
     wish = change.event.replace("_", " ")
     detail = f"Too late to {wish}" if code == "too_late" else f"Cannot {wish}"

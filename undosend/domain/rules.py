@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 
 from undosend.domain import plaintext
 from undosend.domain.addresses import AddressError, line_code, mailbox
-from undosend.domain.email import Address, Attachment, Content
-from undosend.domain.errors import FieldError, TooLarge
+from undosend.domain.email import Address, Attachment, Content, File
+from undosend.domain.errors import FieldError, InvalidEmail, TooLarge
 
 MESSAGE_LIMIT = 25 * 1024 * 1024
 """Octets of a message on the wire."""
+FILE_LIMIT = 18 * 1024 * 1024
+"""Octets of one attachment: in base64 it fills a message."""
 TEXT_LIMIT = 1024 * 1024
 """Octets of ``text`` and of ``html``, each, in UTF-8."""
 RECIPIENT_LIMIT = 50
@@ -23,6 +25,8 @@ RECIPIENT_LIMIT = 50
 HEADER_LIMIT = 50
 ATTACHMENT_LIMIT = 50
 TAG_LIMIT = 50
+THREAD_LIMIT = 100
+"""Message-IDs in References, and in In-Reply-To."""
 VALUE_LIMIT = 998
 """Characters in a subject or a header value."""
 FILENAME_LIMIT = 255
@@ -31,6 +35,9 @@ HEADER_NAME = re.compile(r"[!-9;-~]{1,64}")
 """RFC 5322 §3.6.8, with a length."""
 CONTENT_ID = re.compile(r"[A-Za-z0-9._+@=$~-]{1,128}")
 """What is the same in a Content-ID and in a ``cid:`` URL (RFC 2392), without brackets."""
+
+MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+"""A Message-ID that fits a line (RFC 5322 §3.6.4), as others write them: not all have an @."""
 
 _RESERVED = re.compile(
     "from|to|cc|bcc|reply-to|subject|date|message-id|return-path|sender|apparently-to|delivered-to"
@@ -51,6 +58,9 @@ _OWN_PARAMETERS = frozenset({"name", "filename", "boundary"})
 _COMPOSITE = frozenset({"multipart", "message"})
 
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_STANDS_IN_RAW = (
+    "This stands in the raw message; replace that whole, or change its envelope and tags."
+)
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOT_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = bytes(range(32, 127)) + b"\t\n\r"
@@ -72,9 +82,10 @@ def violations(content: Content, attachments: Sequence[Attachment]) -> list[Fiel
         *_line_errors("/subject", content.subject),
         *_text_errors("/text", content.text),
         *_text_errors("/html", content.html),
+        *_thread_errors(content),
         *_header_errors(content.headers),
         *_tag_errors(content.tags),
-        *_attachment_errors(attachments),
+        *_attachment_errors(content, attachments),
     ]
 
 
@@ -85,9 +96,19 @@ def missing(content: Content) -> list[FieldError]:
         lacks.append(FieldError("/from", "missing", "Say who sends the email."))
     if not content.rcpt_to:
         lacks.append(FieldError("/to", "no_recipients", "Name a recipient in to, cc or bcc."))
-    if content.text is None and content.html is None:
+    if content.text is None and content.html is None and content.raw is None:
         lacks.append(FieldError("/text", "no_content", "Give text, html or both."))
     return lacks
+
+
+def fixed(old: Content, new: Content, files: Sequence[File]) -> list[FieldError]:
+    """Return what an edit may not change: of a raw message, all but its envelope and its tags."""
+    if old.raw is None:
+        return []
+    names = ("reply_to", "subject", "text", "html", "headers", "in_reply_to", "references")
+    changed = [name for name in names if getattr(new, name) != getattr(old, name)]
+    changed += ["attachments"] if files else []
+    return [FieldError(f"/{name}", "raw_message", _STANDS_IN_RAW) for name in changed]
 
 
 def too_large(content: Content, attachments: Sequence[Attachment]) -> TooLarge | None:
@@ -103,12 +124,31 @@ def too_large(content: Content, attachments: Sequence[Attachment]) -> TooLarge |
     return None
 
 
+def no_room(
+    content: Content, attachments: Sequence[Attachment], size: int
+) -> InvalidEmail | TooLarge | None:
+    """Return why a file of at least so many octets cannot be attached, None where it may."""
+    if content.raw is not None:
+        return InvalidEmail([FieldError("/attachments", "raw_message", _STANDS_IN_RAW)])
+    if len(attachments) >= ATTACHMENT_LIMIT:
+        return InvalidEmail([_too_many("/attachments", "attachments", ATTACHMENT_LIMIT)])
+    if size > FILE_LIMIT:
+        return TooLarge(f"An attachment is {FILE_LIMIT} octets at most.", FILE_LIMIT)
+    if (so_far := wire_size(content, attachments)) + base64_size(size) > MESSAGE_LIMIT:
+        detail = f"The message has {so_far} octets, and {MESSAGE_LIMIT} on the wire at most; "
+        return TooLarge(f"{detail}this file needs {base64_size(size)} more.", MESSAGE_LIMIT)
+    return None
+
+
 def wire_size(content: Content, attachments: Sequence[Attachment]) -> int:
     """Return octets that the rendered message does not exceed, without rendering it."""
+    if content.raw is not None:
+        return 512 + sum(file.size for file in attachments)
     people = (content.sender, *content.to, *content.cc, *content.reply_to)
     size = 2048 + _field_size(content.subject)
     size += sum(_field_size(p.name) + len(p.email) for p in people if p is not None)
     size += sum(len(name) + _field_size(value) for name, value in content.headers)
+    size += sum(len(name) + 4 for name in (*content.in_reply_to, *content.references))
     size += _text_size(content.text) + _text_size(content.html)
     if content.text is None and content.html is not None:
         size += base64_size(plaintext.GROWTH * _octets(content.html) + 2)
@@ -127,6 +167,11 @@ def base64_size(octets: int) -> int:
 def is_reserved(name: str) -> bool:
     """Tell whether the header is undosend's or a relay's to write; reserved in any case."""
     return _RESERVED.fullmatch(name) is not None
+
+
+def is_composite(content_type: str) -> bool:
+    """Tell whether such a part holds other parts, into which a relay might look."""
+    return content_type.partition("/")[0].lower() in _COMPOSITE
 
 
 def _octets(text: str) -> int:
@@ -187,6 +232,22 @@ def _text_errors(pointer: str, text: str | None) -> Iterator[FieldError]:
         yield FieldError(pointer, "invalid_text", _found(found, "text"))
 
 
+def _thread_errors(content: Content) -> Iterator[FieldError]:
+    fields = {"in_reply_to": content.in_reply_to, "references": content.references}
+    for member, ids in fields.items():
+        if len(ids) > THREAD_LIMIT:
+            yield _too_many(f"/{member}", "message_ids", THREAD_LIMIT)
+        for index, id_ in enumerate(ids[:THREAD_LIMIT]):
+            if not MESSAGE_ID.fullmatch(id_):
+                detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
+                yield FieldError(f"/{member}/{index}", "invalid_message_id", detail)
+    named = {name.lower() for name, _ in content.headers}
+    for member, header in (("in_reply_to", "In-Reply-To"), ("references", "References")):
+        if fields[member] and header.lower() in named:
+            detail = f"Give {member} or the header {header}, not both."
+            yield FieldError(f"/{member}", "duplicate_header", detail)
+
+
 def _header_errors(headers: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
     if len(headers) > HEADER_LIMIT:
         yield _too_many("/headers", "headers", HEADER_LIMIT)
@@ -216,7 +277,9 @@ def _tag_errors(tags: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
                 yield FieldError(f"/tags/{index}/{member}", "invalid_tag", detail)
 
 
-def _attachment_errors(attachments: Sequence[Attachment]) -> Iterator[FieldError]:
+def _attachment_errors(content: Content, attachments: Sequence[Attachment]) -> Iterator[FieldError]:
+    if content.raw is not None:
+        return  # the one that there is, is the message, and judged as that
     if len(attachments) > ATTACHMENT_LIMIT:
         yield _too_many("/attachments", "attachments", ATTACHMENT_LIMIT)
     seen = set()
@@ -253,7 +316,7 @@ def _content_type_errors(pointer: str, content_type: str) -> Iterator[FieldError
     if match is None or _OWN_PARAMETERS.intersection(names) or len(set(names)) < len(names):
         detail = "A content type is type/subtype, with parameters other than the file's name."
         yield FieldError(pointer, "invalid_content_type", detail)
-    elif match["top"].lower() in _COMPOSITE:
+    elif is_composite(content_type):
         detail = "Messages and multiparts cannot be attached: a relay might look into them."
         yield FieldError(pointer, "unsupported_content_type", detail)
 

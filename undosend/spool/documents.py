@@ -15,11 +15,12 @@ from undosend.domain.email import (
     Content,
     Delivery,
     Email,
+    File,
     Recipient,
     Row,
     State,
 )
-from undosend.spool.port import Logged
+from undosend.spool.port import Logged, Receipt
 from undosend.spool.tables import emails
 
 ROW_WIDTH = len(emails.columns)
@@ -28,6 +29,7 @@ row_values = attrgetter(*(column.name for column in emails.columns))
 """Return a row's values in the order of the table's columns, which is that of ``Row``."""
 
 _PEOPLE = ("to", "cc", "bcc", "reply_to")
+_LISTS = ("headers", "tags", "in_reply_to", "references")
 
 
 def row_of(values: Sequence[Any]) -> Row:
@@ -49,10 +51,51 @@ def email_of(values: Sequence[Any]) -> Email:
     )
 
 
+def file_of(values: Sequence[Any]) -> File:
+    """Return the file that the columns of table ``attachments`` make."""
+    id_, _, *described, body = values
+    return File(Attachment(id_, *described), body)
+
+
+def addressed_values(email_id: str, recipients: Sequence[Recipient]) -> Sequence[tuple[Any, ...]]:
+    """Return the recipients' values in the order of the table's columns."""
+    return [
+        (email_id, position, person.address, person.delivery, person.code, person.reply)
+        for position, person in enumerate(recipients)
+    ]
+
+
+def file_values(email_id: str, file: File) -> Mapping[str, Any]:
+    """Return a file's values by the names of the table's columns."""
+    described = file.attachment
+    return {
+        "id": described.id,
+        "email_id": email_id,
+        "filename": described.filename,
+        "content_type": described.content_type,
+        "content_id": described.content_id,
+        "size": described.size,
+        "sha256": described.sha256,
+        "body": file.body,
+    }
+
+
 def logged_of(values: Sequence[Any]) -> Logged:
     """Return the line of the log that the columns of table ``events`` make."""
     seq, account, email_id, type_, state, *rest = values
     return Logged(seq, account, email_id, type_, State(state), *rest)
+
+
+def receipt_of(values: Sequence[Any]) -> Receipt:
+    """Return the receipt that the columns of table ``receipts`` make."""
+    account, scope, key, fingerprint, at, status, ids = values
+    return Receipt(account, scope, key, fingerprint, at, status, tuple(json.loads(ids)))
+
+
+def receipt_values(receipt: Receipt) -> tuple[Any, ...]:
+    """Return a receipt's values in the order of the table's columns."""
+    r = receipt
+    return (r.account, r.scope, r.key, r.fingerprint, r.at, r.status, to_json(r.ids).decode())
 
 
 def document(content: Content) -> str:
@@ -63,10 +106,10 @@ def document(content: Content) -> str:
     for name in _PEOPLE:
         if people := getattr(content, name):
             parts[name] = [[person.email, person.name] for person in people]
-    for name in ("subject", "headers", "tags"):
+    for name in ("subject", *_LISTS):
         if value := getattr(content, name):
             parts[name] = value
-    for name in ("text", "html"):
+    for name in ("text", "html", "raw", "message_id"):
         if (value := getattr(content, name)) is not None:
             parts[name] = value
     return to_json(parts).decode()
@@ -93,4 +136,8 @@ def content_of(text: str) -> Content:
         html=parts.get("html"),
         headers=pairs("headers"),
         tags=pairs("tags"),
+        in_reply_to=tuple(parts.get("in_reply_to", ())),
+        references=tuple(parts.get("references", ())),
+        raw=parts.get("raw"),
+        message_id=parts.get("message_id"),
     )

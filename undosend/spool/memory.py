@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import FINAL, NEVER, WAITING, Attachment, Email, File, Row, State
-from undosend.domain.errors import AttachmentNotFound, EmailNotFound, Unavailable
+from undosend.domain.errors import (
+    AttachmentNotFound,
+    EmailNotFound,
+    Unavailable,
+    UndosendError,
+)
 from undosend.domain.lifecycle import allowed, fire, repeats, told
 from undosend.domain.refusals import refusal
+from undosend.domain.terms import terms_of
 from undosend.spool.port import (
     NOTHING,
     Agenda,
     Lease,
     Listing,
     Logged,
+    New,
     Page,
+    Receipt,
     Rewrite,
 )
 
@@ -34,19 +42,27 @@ class MemorySpool:
         self._publish = publish
         self._emails: dict[str, Email] = {}
         self._files: dict[str, tuple[File, ...]] = {}
+        self._receipts: dict[tuple[str, str, str], Receipt] = {}
+        self._secrets: dict[str, bytes] = {}
         self._log: list[Logged] = []
         self._seq = itertools.count(1)
 
     def __repr__(self) -> str:
         return f"<MemorySpool {len(self._emails)} emails>"
 
-    async def add(self, email: Email, files: Sequence[File]) -> None:
-        """Keep a new email, draft or held; told as drafted or held."""
-        if email.row.id in self._emails or not _sound(email.row):
+    async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
+        """Keep new emails, drafts or held, all or none; each told as drafted or held."""
+        if not all(_sound(email.row) for email, _ in new):
             raise Unavailable
-        self._emails[email.row.id] = replace(email, attachments=_in_order(email.attachments))
-        self._files[email.row.id] = tuple(files)
-        self._tell(email.row, "email.drafted" if email.row.state is State.DRAFT else "email.held")
+        ids = {email.row.id for email, _ in new}
+        if len(ids) < len(new) or not ids.isdisjoint(self._emails):
+            raise Unavailable
+        for email, files in new:
+            row = email.row
+            self._emails[row.id] = replace(email, attachments=_in_order(email.attachments))
+            self._files[row.id] = tuple(files)
+            self._tell(row, "email.drafted" if row.state is State.DRAFT else "email.held")
+        self._keep(receipt)
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is."""
@@ -63,9 +79,24 @@ class MemorySpool:
             if not _sound(row):
                 raise Unavailable
             self._emails[row.id] = _rewritten(replace(email, row=row), rewrite)
-            self._files[row.id] += tuple(rewrite.files)
+            kept = (f for f in self._files[row.id] if f.attachment.id not in rewrite.dropped)
+            self._files[row.id] = (*kept, *rewrite.files)
+        self._keep(rewrite.receipt)
         self._tell(replace(row, updated_at=change.at), told(change.event, row.state))
         return row
+
+    async def change_group(
+        self, change: Change, group_id: str
+    ) -> Mapping[str, Row | UndosendError]:
+        """Make the change of every email of the group that allows it, in one transaction."""
+        answers: dict[str, Row | UndosendError] = {}
+        for id_, email in sorted(self._emails.items()):
+            if (email.row.account, email.row.group_id) == (change.account, group_id):
+                try:
+                    answers[id_] = await self.change(replace(change, email_id=id_))
+                except UndosendError as error:
+                    answers[id_] = error
+        return answers
 
     async def get(self, account: str, email_id: str) -> Email:
         """Return the email."""
@@ -73,18 +104,17 @@ class MemorySpool:
 
     async def page(self, account: str, listing: Listing) -> Page:
         """Return a page of the account's emails, newest first."""
-        after, before = listing.after, listing.before
         found = [
             email
-            for id_, email in sorted(self._emails.items(), reverse=True)
+            for id_, email in sorted(self._emails.items(), reverse=not listing.upwards)
             if email.row.account == account
-            and (not listing.states or email.row.state in listing.states)
-            and (after is None or id_ < after)
-            and (before is None or id_ > before)
+            and (listing.below is None or id_ < listing.below)
+            and (listing.above is None or id_ > listing.above)
+            and _fits(email, listing)
         ]
-        if before is not None and after is None:
-            return Page(found[-listing.limit :], has_more=len(found) > listing.limit)
-        return Page(found[: listing.limit], has_more=len(found) > listing.limit)
+        page = found[: listing.limit]
+        end = page[-1].row.id if len(found) > listing.limit else None
+        return Page(page[::-1] if listing.upwards else page, end)
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
         """Return what happened to the email, oldest first, even after its deletion."""
@@ -104,6 +134,14 @@ class MemorySpool:
             if file.attachment.id == attachment_id:
                 return file
         raise AttachmentNotFound(attachment_id)
+
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        """Return what an earlier request with this key came to, if it is still known."""
+        return self._receipts.get((account, scope, key))
+
+    async def secret(self, name: str, fresh: bytes) -> bytes:
+        """Return the service's secret of this name: the one kept, or else this one, kept now."""
+        return self._secrets.setdefault(name, fresh)
 
     async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
@@ -143,6 +181,11 @@ class MemorySpool:
             min((row.expires_at for row in waiting), default=NEVER),
         )
 
+    async def forget_receipts(self, *, before: int) -> None:
+        """Forget the receipts that were made before an instant."""
+        kept = {key: r for key, r in self._receipts.items() if r.at >= before}
+        self._receipts = kept
+
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""
         return dict(Counter(row.state for row in self._rows()))
@@ -155,6 +198,10 @@ class MemorySpool:
         if email is None or email.row.account != account:
             raise EmailNotFound(email_id)
         return email
+
+    def _keep(self, receipt: Receipt | None) -> None:
+        if receipt:
+            self._receipts[receipt.account, receipt.scope, receipt.key] = receipt
 
     def _put(self, row: Row) -> Email:
         self._emails[row.id] = replace(self._emails[row.id], row=row)
@@ -199,6 +246,16 @@ def _sound(row: Row) -> bool:
     )
 
 
+def _fits(email: Email, listing: Listing) -> bool:
+    row, terms = email.row, terms_of(email.content) if listing.terms else frozenset()
+    return (
+        (not listing.states or row.state in listing.states)
+        and listing.group_id in {None, row.group_id}
+        and listing.message_id in {None, row.message_id}
+        and terms.issuperset(listing.terms)
+    )
+
+
 def _in_order(attachments: Iterable[Attachment]) -> tuple[Attachment, ...]:
     return tuple(sorted(attachments, key=lambda attachment: attachment.id))
 
@@ -213,6 +270,9 @@ def _rewritten(email: Email, rewrite: Rewrite) -> Email:
     return replace(
         email,
         content=rewrite.content or email.content,
-        attachments=_in_order((*email.attachments, *(file.attachment for file in rewrite.files))),
+        attachments=_in_order(
+            [a for a in email.attachments if a.id not in rewrite.dropped]
+            + [file.attachment for file in rewrite.files]
+        ),
         recipients=tuple(results.get(r.address, r) for r in recipients),
     )

@@ -12,12 +12,16 @@ Contract (``tests/contract`` runs it against every adapter):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from undosend.domain.change import Change
 from undosend.domain.email import Content, Email, File, Recipient, Row, State
+from undosend.domain.errors import UndosendError
+
+New: TypeAlias = tuple[Email, Sequence[File]]
+"""A new email, and the bytes of its attachments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,38 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a request with an Idempotency-Key came to; kept in its effect's own transaction.
+
+    scope: method and path. fingerprint: a hash of the body. status: of the HTTP answer.
+    ids: what was made or changed, in the order of the request; None where an item was refused.
+    """
+
+    account: str
+    scope: str
+    key: str
+    fingerprint: str
+    at: int
+    status: int
+    ids: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Rewrite:
     """What a change writes beside the row.
 
-    content: the whole new content. files: attachments added to those it has.
-    recipients: the whole envelope, pending (``send``). results: the relay's last word on
-    some of the recipients (the releaser's events).
+    content: the whole new content. files: attachments added to those it has. dropped: ids of
+    attachments taken away. recipients: the whole envelope, pending (``send``). results: the
+    relay's last word on some of the recipients (the releaser's events). receipt: kept if
+    something changes, in place of an older one under its key.
     """
 
     content: Content | None = None
     files: Sequence[File] = ()
+    dropped: Sequence[str] = ()
     recipients: Sequence[Recipient] | None = None
     results: Sequence[Recipient] = field(default=(), repr=False)
+    receipt: Receipt | None = None
 
 
 NOTHING = Rewrite()
@@ -89,32 +113,49 @@ class Agenda:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which emails of an account a page shows: newest first.
+    """Which emails of an account a page shows: newest first, as their ids sort by time.
 
-    after, before: an email's id; the page begins behind it, or ends before it.
+    below, above: all ids lie between these two, which are not shown themselves. upwards: the
+    page holds the oldest of them, not the newest. states: any of these, where there are some.
+    terms: the email has every one (``domain.terms``).
     """
 
     limit: int = 20
-    after: str | None = None
-    before: str | None = None
+    below: str | None = None
+    above: str | None = None
+    upwards: bool = False
     states: frozenset[State] = frozenset()
+    group_id: str | None = None
+    message_id: str | None = None
+    terms: tuple[str, ...] = ()
+
+    @property
+    def filters(self) -> int:
+        """Return how many conditions there are beside the ids."""
+        named = (self.states, self.group_id is not None, self.message_id is not None)
+        return sum(map(bool, named)) + len(self.terms)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a listing, and whether more lies in its direction."""
+    """A page of a listing, newest first.
+
+    end: the id at which the look ended and the next page goes on, None where nothing more lies
+    in its direction. A look ends early, and the page is short, where it met many emails that do
+    not fit: so a page costs the same however many there are.
+    """
 
     emails: Sequence[Email]
-    has_more: bool
+    end: str | None
 
 
 class Spool(Protocol):
     """The store whose rows decide every race."""
 
-    async def add(self, email: Email, files: Sequence[File]) -> None:
-        """Keep a new email, draft or held; told as drafted or held.
+    async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
+        """Keep new emails, drafts or held, all or none; each told as drafted or held.
 
-        Raises Unavailable also where the id is taken; the email that has it stays as it is.
+        Raises Unavailable also where an id is taken; the email that has it stays as it is.
         """
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
@@ -125,6 +166,15 @@ class Spool(Protocol):
 
         Raises:
             EmailNotFound, WrongState, VersionMismatch: nothing was written.
+        """
+
+    async def change_group(
+        self, change: Change, group_id: str
+    ) -> Mapping[str, Row | UndosendError]:
+        """Make the change of every email of the group that allows it, in one transaction.
+
+        Return the rows as they then are, or why not, by id; nothing where there is no such
+        group. The change's own ``email_id`` says nothing.
         """
 
     async def get(self, account: str, email_id: str) -> Email:
@@ -148,6 +198,12 @@ class Spool(Protocol):
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes. Raises EmailNotFound, AttachmentNotFound."""
 
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        """Return what an earlier request with this key came to, if it is still known."""
+
+    async def secret(self, name: str, fresh: bytes) -> bytes:
+        """Return the service's secret of this name: the one kept, or else this one, kept now."""
+
     # For the releaser: all accounts, but every email it names carries its own.
 
     async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
@@ -170,6 +226,9 @@ class Spool(Protocol):
 
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""
+
+    async def forget_receipts(self, *, before: int) -> None:
+        """Forget the receipts that were made before an instant."""
 
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -21,13 +21,24 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    tuple_,
     update,
 )
 
 from undosend.domain.change import Event
-from undosend.domain.email import NEVER, WAITING, State
+from undosend.domain.email import NEVER, WAITING
 from undosend.spool.dialect import Dialect, Statement, Types
-from undosend.spool.tables import attachments, contents, emails, events, recipients
+from undosend.spool.finding import Shape, end_of_look, found
+from undosend.spool.tables import (
+    attachments,
+    contents,
+    emails,
+    events,
+    receipts,
+    recipients,
+    secrets,
+    terms,
+)
 from undosend.spool.transitions import transition
 
 _KEY: Types = {"account": Text(), "email_id": Text()}
@@ -40,7 +51,10 @@ _RESULT: Types = {
     "code": Integer(),
     "reply": Text(),
 }
+_FILE: Types = {"email_id": Text(), "id": Text()}
+_RECEIPT: Types = {"account": Text(), "scope": Text(), "key": Text()}
 _ADDED_BY_DATABASE = {"seq"}
+_SHAPES = 200
 
 
 class Statements:
@@ -56,6 +70,8 @@ class Statements:
         self.add_emails = self._insertion(emails)
         self.add_contents = self._insertion(contents)
         self.add_recipients = self._insertion(recipients)
+        self.add_terms = self._insertion(terms)
+        self.add_receipts = self._insertion(receipts)
         self.add_events = self._insertion(events, returning="seq")
         self.add_file = done(insert(attachments))
         self.set_content = done(
@@ -66,6 +82,24 @@ class Statements:
         self.drop_recipients = done(
             delete(recipients).where(recipients.c.email_id.in_(select(keys.c.email_id)))
         )
+        self.drop_terms = done(delete(terms).where(terms.c.email_id.in_(select(keys.c.email_id))))
+        dropped = dialect.rows(_FILE)
+        self.drop_files = done(
+            delete(attachments).where(
+                tuple_(attachments.c.email_id, attachments.c.id).in_(select(*dropped.c))
+            )
+        )
+        told = dialect.rows(_RECEIPT)
+        receipt = [receipts.c[name] == told.c[name] for name in _RECEIPT]
+        self.receipt = done(select(*receipts.c).where(*receipt))
+        self.drop_receipts = done(
+            delete(receipts).where(
+                tuple_(*(receipts.c[name] for name in _RECEIPT)).in_(select(*told.c))
+            )
+        )
+        self.forget_receipts = done(delete(receipts).where(receipts.c.at < _given("before")))
+        self.secret = done(select(secrets.c.value).where(secrets.c.name == _given("name", Text)))
+        self.add_secret = done(insert(secrets))
         self.set_results = done(
             update(recipients)
             .values({name: results.c[name] for name in ("delivery", "code", "reply")})
@@ -115,8 +149,14 @@ class Statements:
             .where(emails.c.id == _given("email_id", Text))
             .order_by(attachments.c.id)
         )
+        self.group = done(
+            select(emails.c.id)
+            .where(emails.c.account == _given("account", Text))
+            .where(emails.c.group_id == _given("group_id", Text))
+            .order_by(emails.c.id)
+        )
         self.census = done(select(emails.c.state, func.count()).group_by(emails.c.state))
-        self.page = cache(self._page)
+        self.page = lru_cache(_SHAPES)(self._page)
 
     def _insertion(self, table: Table, returning: str | None = None) -> Statement:
         """Insert many rows, their values in the order of the table's columns."""
@@ -142,19 +182,12 @@ class Statements:
             .scalar_subquery(),
         ).join_from(emails, contents, contents.c.email_id == emails.c.id)
 
-    def _page(
-        self, *, after: bool = False, before: bool = False, states: frozenset[State] = frozenset()
-    ) -> Statement:
-        """Select a page of an account's emails, newest first; the oldest of those ``before``."""
-        page = self._whole().where(emails.c.account == _given("account", Text))
-        if states:
-            page = page.where(emails.c.state.in_(sorted(states)))
-        if after:
-            page = page.where(emails.c.id < _given("after", Text))
-        if before:
-            page = page.where(emails.c.id > _given("before", Text))
-        order = emails.c.id.asc() if before and not after else emails.c.id.desc()
-        return self._dialect.compile(page.order_by(order).limit(_given("limit", Integer)))
+    def _page(self, shape: Shape) -> tuple[Statement, Statement | None]:
+        """Return the page's emails, and where its look ended, if it can end early."""
+        order = emails.c.id.asc() if shape.upwards else emails.c.id.desc()
+        page = self._whole().where(emails.c.id.in_(found(shape))).order_by(order)
+        end = end_of_look(shape)
+        return self._dialect.compile(page), None if end is None else self._dialect.compile(end)
 
 
 def _given(name: str, type_: Any = BigInteger) -> BindParameter[Any]:

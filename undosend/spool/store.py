@@ -13,14 +13,37 @@ from functools import partial
 from typing import Any, Protocol
 
 from undosend.domain.change import Change, Event
-from undosend.domain.email import NEVER, Attachment, Email, File, Recipient, Row, State
+from undosend.domain.email import NEVER, Content, Email, File, Row, State
 from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
 from undosend.domain.lifecycle import repeats, told
 from undosend.domain.refusals import refusal
+from undosend.domain.terms import terms_of
 from undosend.spool.dialect import Statement
-from undosend.spool.documents import document, email_of, logged_of, row_of, row_values
+from undosend.spool.documents import (
+    addressed_values,
+    document,
+    email_of,
+    file_of,
+    file_values,
+    logged_of,
+    receipt_of,
+    receipt_values,
+    row_of,
+    row_values,
+)
+from undosend.spool.finding import given_of, shape_of
 from undosend.spool.group_commit import Carry, GroupCommit, Kind, Transaction
-from undosend.spool.port import NOTHING, Agenda, Lease, Listing, Logged, Page, Rewrite
+from undosend.spool.port import (
+    NOTHING,
+    Agenda,
+    Lease,
+    Listing,
+    Logged,
+    New,
+    Page,
+    Receipt,
+    Rewrite,
+)
 from undosend.spool.statements import Statements
 from undosend.spool.transitions import as_item
 
@@ -52,8 +75,9 @@ class _Ask:
 
 
 Key = tuple[str, str]
-New = tuple[Email, Sequence[File]]
+Addition = tuple[Sequence[New], Receipt | None]
 Wish = tuple[Change, Rewrite]
+GroupWish = tuple[Change, str]
 
 
 class SqlSpool:
@@ -75,11 +99,15 @@ class SqlSpool:
         self._writer = GroupCommit("spool-writer", *write)
         self._reader = GroupCommit("spool-reader", *read)
         self._release = release
-        self._add: Kind[New, None] = Kind(self._do_add)
+        self._add: Kind[Addition, None] = Kind(self._do_add)
         self._change: Mapping[Event, Kind[Wish, Row]] = {
             event: Kind(partial(self._do_change, event), lambda wish: wish[0].email_id)
             for event in Event
         }
+        self._change_group: Kind[GroupWish, Mapping[str, Row | UndosendError]] = Kind(
+            self._do_change_group
+        )
+        self._secret: Kind[tuple[str, bytes], bytes] = Kind(self._do_secret)
         self._claim: Kind[_Ask, Sequence[Email]] = Kind(self._do_claim)
         self._get: Kind[Key, Email] = Kind(self._do_get)
         self._ask: Kind[_Ask, Sequence[Line]] = Kind(self._do_ask)
@@ -89,13 +117,19 @@ class SqlSpool:
 
     # What clients ask.
 
-    async def add(self, email: Email, files: Sequence[File]) -> None:
-        """Keep a new email, draft or held; told as drafted or held."""
-        await self._writer.submit(self._add, (email, files))
+    async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
+        """Keep new emails, drafts or held, all or none; each told as drafted or held."""
+        await self._writer.submit(self._add, (new, receipt))
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is."""
         return await self._writer.submit(self._change[change.event], (change, rewrite))
+
+    async def change_group(
+        self, change: Change, group_id: str
+    ) -> Mapping[str, Row | UndosendError]:
+        """Make the change of every email of the group that allows it, in one transaction."""
+        return await self._writer.submit(self._change_group, (change, group_id))
 
     async def get(self, account: str, email_id: str) -> Email:
         """Return the email."""
@@ -103,18 +137,15 @@ class SqlSpool:
 
     async def page(self, account: str, listing: Listing) -> Page:
         """Return a page of the account's emails, newest first."""
-        statement = self._sql.page(
-            after=listing.after is not None,
-            before=listing.before is not None,
-            states=listing.states,
-        )
-        given = {"account": account, "limit": listing.limit + 1}
-        given |= {"after": listing.after} if listing.after is not None else {}
-        given |= {"before": listing.before} if listing.before is not None else {}
-        lines = await self._read(_Ask(statement, given=given))
+        page, end_of_look = self._sql.page(shape_of(listing))
+        given = given_of(account, listing)
+        lines = await self._read(_Ask(page, given=given))
         emails = [email_of(line) for line in lines[: listing.limit]]
-        emails.sort(key=lambda email: email.row.id, reverse=True)
-        return Page(emails, has_more=len(lines) > listing.limit)
+        end = emails[-1].row.id if len(lines) > listing.limit else None
+        if end is None and end_of_look is not None:
+            looked = await self._read(_Ask(end_of_look, given=given))
+            end = looked[0][0] if looked else None
+        return Page(emails[::-1] if listing.upwards else emails, end)
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
         """Return what happened to the email, oldest first, even after its deletion."""
@@ -138,6 +169,16 @@ class SqlSpool:
             if file.attachment.id == attachment_id:
                 return file
         raise AttachmentNotFound(attachment_id)
+
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        """Return what an earlier request with this key came to, if it is still known."""
+        lines = await self._read(_Ask(self._sql.receipt, [(account, scope, key)]))
+        return receipt_of(lines[0]) if lines else None
+
+    async def secret(self, name: str, fresh: bytes) -> bytes:
+        """Return the service's secret of this name: the one kept, or else this one, kept now."""
+        kept: bytes = await self._writer.submit(self._secret, (name, fresh))
+        return kept
 
     # What the clock asks.
 
@@ -169,6 +210,10 @@ class SqlSpool:
         (instants,) = await self._read(_Ask(self._sql.agenda))
         return Agenda(*(NEVER if instant is None else instant for instant in instants))
 
+    async def forget_receipts(self, *, before: int) -> None:
+        """Forget the receipts that were made before an instant."""
+        await self._write(_Ask(self._sql.forget_receipts, given={"before": before}))
+
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""
         return {State(state): n for state, n in await self._read(_Ask(self._sql.census))}
@@ -190,7 +235,8 @@ class SqlSpool:
     async def _do_ask(self, session: Session, asks: Sequence[_Ask]) -> Sequence[Sequence[Line]]:
         return [await session.fetch(ask.statement, ask.rows, **ask.given) for ask in asks]
 
-    async def _do_add(self, session: Session, added: Sequence[New]) -> Sequence[None]:
+    async def _do_add(self, session: Session, additions: Sequence[Addition]) -> Sequence[None]:
+        added = [new for news, _ in additions for new in news]
         rows = [email.row for email, _ in added]
         await session.fetch(self._sql.add_emails, [row_values(row) for row in rows])
         await session.fetch(
@@ -198,14 +244,16 @@ class SqlSpool:
             [(email.row.id, document(email.content)) for email, _ in added],
         )
         envelopes = [
-            line for email, _ in added for line in _addressed(email.row.id, email.recipients)
+            line for email, _ in added for line in addressed_values(email.row.id, email.recipients)
         ]
         if envelopes:
             await session.fetch(self._sql.add_recipients, envelopes)
+        await self._index(session, [(email.row, email.content) for email, _ in added])
         await self._attach(session, [(email.row.id, files) for email, files in added])
+        await self._keep_receipts(session, [receipt for _, receipt in additions])
         for row in rows:
             session.tell(row, "email.drafted" if row.state is State.DRAFT else "email.held")
-        return [None] * len(added)
+        return [None] * len(additions)
 
     async def _do_change(
         self, event: Event, session: Session, wishes: Sequence[Wish]
@@ -213,7 +261,8 @@ class SqlSpool:
         items = [as_item(change) for change, _ in wishes]
         lines = await session.fetch(self._sql.transition[event], items)
         changed = {row.id: row for row in map(row_of, lines)}
-        await self._rewrite(session, [wish for wish in wishes if wish[0].email_id in changed])
+        done = [(changed[c.email_id], rewrite) for c, rewrite in wishes if c.email_id in changed]
+        await self._rewrite(session, done)
         for change, _ in wishes:
             if row := changed.get(change.email_id):
                 # A deleted row comes back as it last was, so its time is not the deletion's.
@@ -237,31 +286,78 @@ class SqlSpool:
                 found[change.email_id] = row if repeats(row, change) else refusal(row, change)
         return found
 
-    async def _rewrite(self, session: Session, wishes: Sequence[Wish]) -> None:
-        contents = [(c.email_id, document(r.content)) for c, r in wishes if r.content]
+    async def _do_change_group(
+        self, session: Session, wishes: Sequence[GroupWish]
+    ) -> Sequence[Mapping[str, Row | UndosendError]]:
+        done = []
+        for change, group_id in wishes:
+            given = {"account": change.account, "group_id": group_id}
+            ids = [id_ for (id_,) in await session.fetch(self._sql.group, **given)]
+            each = [(replace(change, email_id=id_), NOTHING) for id_ in ids]
+            answers = await self._do_change(change.event, session, each) if each else ()
+            done.append(dict(zip(ids, answers, strict=True)))
+        return done
+
+    async def _rewrite(self, session: Session, done: Sequence[tuple[Row, Rewrite]]) -> None:
+        contents = [(row, rewrite.content) for row, rewrite in done if rewrite.content]
         if contents:
-            await session.fetch(self._sql.set_content, contents)
-        addressed = [(c, r.recipients) for c, r in wishes if r.recipients is not None]
+            lines = [(row.id, document(content)) for row, content in contents]
+            await session.fetch(self._sql.set_content, lines)
+            await session.fetch(
+                self._sql.drop_terms, [(row.account, row.id) for row, _ in contents]
+            )
+            await self._index(session, contents)
+        addressed = [(row, r.recipients) for row, r in done if r.recipients is not None]
         if addressed:
-            keys = [(change.account, change.email_id) for change, _ in addressed]
+            keys = [(row.account, row.id) for row, _ in addressed]
             await session.fetch(self._sql.drop_recipients, keys)
-            lines = [line for c, people in addressed for line in _addressed(c.email_id, people)]
-            await session.fetch(self._sql.add_recipients, lines)
+            people = [
+                line for row, people in addressed for line in addressed_values(row.id, people)
+            ]
+            await session.fetch(self._sql.add_recipients, people)
         results = [
-            (change.email_id, result.address, result.delivery, result.code, result.reply)
-            for change, rewrite in wishes
+            (row.id, result.address, result.delivery, result.code, result.reply)
+            for row, rewrite in done
             for result in rewrite.results
         ]
         if results:
             await session.fetch(self._sql.set_results, results)
-        await self._attach(
-            session, [(change.email_id, rewrite.files) for change, rewrite in wishes]
-        )
+        dropped = [(row.id, id_) for row, rewrite in done for id_ in rewrite.dropped]
+        if dropped:
+            await session.fetch(self._sql.drop_files, dropped)
+        await self._attach(session, [(row.id, rewrite.files) for row, rewrite in done])
+        await self._keep_receipts(session, [rewrite.receipt for _, rewrite in done])
+
+    async def _index(self, session: Session, found: Sequence[tuple[Row, Content]]) -> None:
+        lines = [
+            (row.account, term, row.id)
+            for row, content in found
+            for term in sorted(terms_of(content))
+        ]
+        if lines:
+            await session.fetch(self._sql.add_terms, lines)
+
+    async def _keep_receipts(self, session: Session, receipts: Sequence[Receipt | None]) -> None:
+        lines = [receipt_values(receipt) for receipt in receipts if receipt]
+        if lines:
+            await session.fetch(self._sql.drop_receipts, [line[:3] for line in lines])
+            await session.fetch(self._sql.add_receipts, lines)
+
+    async def _do_secret(
+        self, session: Session, asked: Sequence[tuple[str, bytes]]
+    ) -> Sequence[bytes]:
+        kept = []
+        for name, fresh in asked:
+            lines = await session.fetch(self._sql.secret, name=name)
+            if not lines:
+                await session.insert(self._sql.add_secret, [{"name": name, "value": fresh}])
+            kept.append(lines[0][0] if lines else fresh)
+        return kept
 
     async def _attach(
         self, session: Session, attached: Sequence[tuple[str, Sequence[File]]]
     ) -> None:
-        lines = [_stored(email_id, file) for email_id, files in attached for file in files]
+        lines = [file_values(email_id, file) for email_id, files in attached for file in files]
         if lines:
             await session.insert(self._sql.add_file, lines)
 
@@ -284,32 +380,5 @@ class SqlSpool:
         return [found.get(key) or EmailNotFound(key[1]) for key in keys]
 
 
-def file_of(line: Line) -> File:
-    """Return the file that the columns of table ``attachments`` make."""
-    id_, _, *described, body = line
-    return File(Attachment(id_, *described), body)
-
-
 def _lines(leases: Sequence[Lease]) -> Sequence[Line]:
     return [(lease.account, lease.email_id, lease.revision, lease.token) for lease in leases]
-
-
-def _addressed(email_id: str, recipients: Sequence[Recipient]) -> Sequence[Line]:
-    return [
-        (email_id, position, person.address, person.delivery, person.code, person.reply)
-        for position, person in enumerate(recipients)
-    ]
-
-
-def _stored(email_id: str, file: File) -> Mapping[str, Any]:
-    described = file.attachment
-    return {
-        "id": described.id,
-        "email_id": email_id,
-        "filename": described.filename,
-        "content_type": described.content_type,
-        "content_id": described.content_id,
-        "size": described.size,
-        "sha256": described.sha256,
-        "body": file.body,
-    }

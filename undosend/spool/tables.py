@@ -95,6 +95,22 @@ Index(
 # Lists: an id sorts by time.
 Index("ix_emails_account_id", emails.c.account, emails.c.id)
 Index("ix_emails_account_state_id", emails.c.account, emails.c.state, emails.c.id)
+Index(
+    "ix_emails_account_group_id_id",
+    emails.c.account,
+    emails.c.group_id,
+    emails.c.id,
+    sqlite_where=emails.c.group_id.is_not(None),
+    postgresql_where=emails.c.group_id.is_not(None),
+)
+Index(
+    "ix_emails_account_message_id_id",
+    emails.c.account,
+    emails.c.message_id,
+    emails.c.id,
+    sqlite_where=emails.c.message_id.is_not(None),
+    postgresql_where=emails.c.message_id.is_not(None),
+)
 
 contents = Table(
     "contents",
@@ -146,4 +162,38 @@ events = Table(
     Column("trouble", Text),
     Index("ix_events_account_email_id_seq", "account", "email_id", "seq"),
     sqlite_autoincrement=True,
+)
+
+# The inverted index of tags and words: what a search asks for is read in the order of ids.
+terms = Table(
+    "terms",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("term", Text, primary_key=True),
+    Column(
+        "email_id", Text, ForeignKey("emails.id", ondelete="CASCADE"), primary_key=True, index=True
+    ),
+    sqlite_with_rowid=False,
+)
+
+# What requests with an Idempotency-Key came to: hashes and ids, no content.
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("at", BigInteger, nullable=False, index=True),
+    Column("status", Integer, nullable=False),
+    Column("ids", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What the service made for itself, such as the key that signs links.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )

@@ -54,6 +54,7 @@ def transition(event: Event, dialect: Dialect) -> Statement:
         emails.c.account == change.account,
         emails.c.state.in_(sorted(rule.sources)),
         or_(change.version.is_(None), emails.c.version == change.version),
+        or_(change.revision.is_(None), emails.c.revision == change.revision),
         *(_holds(condition, change) for condition in rule.when),
     ]
     if not rule.to:

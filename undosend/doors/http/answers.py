@@ -3,77 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from undosend.domain.addresses import written
-from undosend.domain.clock import SECOND, rfc3339
-from undosend.domain.email import NEVER, WAITING, Address, Email, Row, State
+from undosend.domain.clock import SECOND, Clock, rfc3339
+from undosend.domain.email import NEVER, WAITING, Address, Attachment, Email, Row, State
+from undosend.signing import Signer
 from undosend.spool.port import Logged
 
+UNDO = "undo"
+"""The purpose for which undo links are signed."""
 
-def email(shown: Email, now: int) -> dict[str, Any]:
-    """Return the whole email."""
-    answer = summary(shown, now)
-    content = shown.content
-    answer["text"] = content.text
-    answer["html"] = content.html
-    answer["headers"] = dict(content.headers)
-    return answer
+# The words that Resend's clients know; ``delivered`` is more than a relay's 250 can say.
+_LAST_EVENTS = {
+    State.DRAFT: None,
+    State.RETRYING: "delivery_delayed",
+    State.SENDING: "queued",
+    State.SENT: "sent",
+    State.PARTIALLY_SENT: "sent",
+    State.FAILED: "failed",
+    State.UNKNOWN: "delivery_delayed",
+    State.EXPIRED: "failed",
+    State.CANCELED: "canceled",
+}
 
 
-def summary(shown: Email, now: int) -> dict[str, Any]:
-    """Return the email without its text, html and headers, as lists show it."""
-    row, content = shown.row, shown.content
-    draft = row.state is State.DRAFT
+@dataclass(frozen=True, slots=True)
+class View:
+    """An email as the clients of one address of ours see it, now."""
+
+    clock: Clock
+    signer: Signer
+
+    def email(self, shown: Email, base_url: str) -> dict[str, Any]:
+        """Return the whole email."""
+        answer = self.summary(shown, base_url)
+        content = shown.content
+        answer["text"] = content.text
+        answer["html"] = content.html
+        answer["headers"] = dict(content.headers)
+        return answer
+
+    def summary(self, shown: Email, base_url: str) -> dict[str, Any]:
+        """Return the email without its text, html and headers, as lists show it."""
+        row, content, now = shown.row, shown.content, self.clock.now()
+        return {
+            "object": "email",
+            "id": row.id,
+            "status": row.state,
+            "undo_status": undo_status(row),
+            "revision": row.revision,
+            "version": row.version,
+            "message_id": row.message_id,
+            "created_at": rfc3339(row.created_at),
+            "updated_at": rfc3339(row.updated_at),
+            "scheduled_at": _time(row.release_at if _is_scheduled(row) else None),
+            "release_at": _time(row.release_at),
+            "undo_until": _time(row.undo_until),
+            "undo_seconds_left": undo_seconds_left(row, now),
+            "undo_url": self._undo_url(row, base_url),
+            "expires_at": _time(None if row.expires_at == NEVER else row.expires_at),
+            "server_time": rfc3339(now),
+            "sent_at": _time(row.sent_at),
+            "next_attempt_at": _time(row.due_at if row.state is State.RETRYING else None),
+            "attempts": row.attempts,
+            "uncertain": row.uncertain,
+            "may_have_been_delivered": row.may_have_been_delivered,
+            "last_error": row.trouble,
+            "last_event": _last_event(row),
+            "group_id": row.group_id,
+            "from": None if content.sender is None else written(content.sender),
+            "to": _written(content.to),
+            "cc": _written(content.cc),
+            "bcc": _written(content.bcc),
+            "reply_to": _written(content.reply_to),
+            "in_reply_to": content.in_reply_to,
+            "references": content.references,
+            "subject": content.subject,
+            "tags": [{"name": name, "value": value} for name, value in content.tags],
+            "raw": _raw(shown),
+            "attachments": [attachment(file) for file in shown.parts],
+            "recipients": [
+                {
+                    "address": recipient.address,
+                    "status": recipient.delivery,
+                    "code": recipient.code,
+                    "reply": recipient.reply,
+                }
+                for recipient in (() if row.state is State.DRAFT else shown.recipients)
+            ],
+        }
+
+    def _undo_url(self, row: Row, base_url: str) -> str | None:
+        if undo_status(row) != "pending":
+            return None
+        token = self.signer.sign(UNDO, f"{row.account} {row.id} {row.revision}")
+        return f"{base_url}/v1/undo/{token}"
+
+
+def attachment(file: Attachment) -> dict[str, Any]:
+    """Return what is known of the file."""
     return {
-        "object": "email",
-        "id": row.id,
-        "status": row.state,
-        "undo_status": undo_status(row),
-        "revision": row.revision,
-        "version": row.version,
-        "message_id": row.message_id,
-        "created_at": rfc3339(row.created_at),
-        "updated_at": rfc3339(row.updated_at),
-        "release_at": _time(row.release_at),
-        "undo_until": _time(row.undo_until),
-        "undo_seconds_left": undo_seconds_left(row, now),
-        "expires_at": _time(None if row.expires_at == NEVER else row.expires_at),
-        "server_time": rfc3339(now),
-        "sent_at": _time(row.sent_at),
-        "next_attempt_at": _time(row.due_at if row.state is State.RETRYING else None),
-        "attempts": row.attempts,
-        "uncertain": row.uncertain,
-        "may_have_been_delivered": row.may_have_been_delivered,
-        "last_error": row.trouble,
-        "group_id": row.group_id,
-        "from": None if content.sender is None else written(content.sender),
-        "to": _written(content.to),
-        "cc": _written(content.cc),
-        "bcc": _written(content.bcc),
-        "reply_to": _written(content.reply_to),
-        "subject": content.subject,
-        "tags": [{"name": name, "value": value} for name, value in content.tags],
-        "attachments": [
-            {
-                "id": file.id,
-                "filename": file.filename,
-                "content_type": file.content_type,
-                "content_id": file.content_id,
-                "size": file.size,
-                "sha256": file.sha256,
-            }
-            for file in shown.attachments
-        ],
-        "recipients": [
-            {
-                "address": recipient.address,
-                "status": recipient.delivery,
-                "code": recipient.code,
-                "reply": recipient.reply,
-            }
-            for recipient in (() if draft else shown.recipients)
-        ],
+        "id": file.id,
+        "filename": file.filename,
+        "content_type": file.content_type,
+        "content_id": file.content_id,
+        "size": file.size,
+        "sha256": file.sha256,
     }
 
 
@@ -117,6 +154,24 @@ def logged(line: Logged) -> dict[str, Any]:
 def listing(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
     """Return a list."""
     return {"object": "list", "data": list(data), "has_more": has_more}
+
+
+def _is_scheduled(row: Row) -> bool:
+    """Tell whether the email waits for a time of its own: such a one has no grace after it."""
+    return row.release_at is not None and row.release_at == row.undo_until
+
+
+def _last_event(row: Row) -> str | None:
+    if row.state is State.HELD:
+        return "scheduled" if _is_scheduled(row) else "queued"
+    return _LAST_EVENTS[row.state]
+
+
+def _raw(shown: Email) -> dict[str, Any] | None:
+    for file in shown.attachments:
+        if file.id == shown.content.raw:
+            return {"size": file.size, "sha256": file.sha256}
+    return None
 
 
 def _time(instant: int | None) -> str | None:

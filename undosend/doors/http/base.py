@@ -7,12 +7,16 @@ try/except for the sake of HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+import hashlib
+import re
+from collections.abc import Awaitable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import structlog
 from pydantic_core import to_json
 from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from undosend.domain.errors import TooLarge, UndosendError
@@ -27,6 +31,11 @@ ACCOUNT = "default"
 BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
+_ALLOWED = (
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer"
+)
+_EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
+_PREFLIGHT_SECONDS = 600
 _ALL_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -35,23 +44,34 @@ _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed"
 class Handler(RequestHandler):
     """A request handler that answers with JSON, and with problems where something is wrong."""
 
-    parameters: ClassVar[frozenset[str]] = frozenset()
+    parameters: frozenset[str] = frozenset()
     """The query parameters the handler takes; any other one is a mistake that it points out."""
+
+    awaited: asyncio.Event | None = None
+    """What the client waits for, and what ends the waiting when it leaves."""
 
     problem_code: str | None = None
     """The code of the problem that was the answer, for whoever counts."""
+
+    body_limit: ClassVar[int] = BODY_LIMIT
+    """Octets a body may have."""
 
     body_seconds: ClassVar[float] = 600
     """How long a body may take to arrive."""
 
     _hang_up: asyncio.TimerHandle | None = None
     _body: bytearray | None = None
-    _too_large = False
+    _arrived = 0
 
     @property
     def account(self) -> str:
         """Return the account the caller acts for."""
         return ACCOUNT
+
+    @property
+    def too_large(self) -> bool:
+        """Tell whether the body is over its limit."""
+        return self._arrived > self.body_limit
 
     @property
     def base_url(self) -> str:
@@ -63,23 +83,44 @@ class Handler(RequestHandler):
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        origins: frozenset[str] = getattr(self.application, "origins", frozenset())
+        if origins:
+            self.set_header("Vary", "Origin")
+            origin = self.request.headers.get("Origin", "")
+            if origin in origins:
+                self.set_header("Access-Control-Allow-Origin", origin)
+                self.set_header("Access-Control-Expose-Headers", _EXPOSED)
 
-    def prepare(self) -> None:
+    def options(self, *_path: str) -> None:
+        """Let a page of an origin that the operator named call us (CORS preflight)."""
+        headers = self.request.headers
+        allowed = "Access-Control-Allow-Origin" in self._headers
+        if not allowed or "Access-Control-Request-Method" not in headers:
+            raise HTTPError(405)
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self._allowed()))
+        self.set_header("Access-Control-Allow-Headers", _ALLOWED)
+        self.set_header("Access-Control-Max-Age", str(_PREFLIGHT_SECONDS))
+        self.empty()
+
+    def prepare(self) -> Awaitable[None] | None:
         """Refuse a body that is known to be too large before it is read."""
+        if self.request.method == "OPTIONS":
+            return None
         headers, connection = self.request.headers, self.request.connection
         length = headers.get("Content-Length", "")
         if (length or "Transfer-Encoding" in headers) and isinstance(connection, HTTP1Connection):
             # HTTPServer's own body_timeout costs a tenth of a small request.
             loop = asyncio.get_running_loop()
             self._hang_up = loop.call_later(self.body_seconds, connection.close)
-        if length.isdigit() and int(length) > BODY_LIMIT:
-            raise _too_large()
+        if length.isdigit() and int(length) > self.body_limit:
+            raise self.over_limit()
         for name in self.request.query_arguments:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"
                 raise BadRequest(
                     "bad_parameter", f"There is no query parameter {name[:64]!r} here ({known})."
                 )
+        return None
 
     def on_finish(self) -> None:
         """Let the connection live."""
@@ -87,19 +128,25 @@ class Handler(RequestHandler):
             self._hang_up.cancel()
 
     def on_connection_close(self) -> None:
-        """Forget a client that left before its body had arrived, and what had."""
+        """Forget a client that left before its body had arrived, or its answer had come."""
         self.on_finish()
+        if self.awaited:
+            self.awaited.set()
         super().on_connection_close()
 
     def data_received(self, chunk: bytes) -> None:
         """Gather the body, as long as it is not too large."""
         if self._body is None:
             self._body = bytearray()
-        self._too_large = self._too_large or len(self._body) + len(chunk) > BODY_LIMIT
-        if self._too_large:
-            self._body.clear()
-        else:
+        if self.fits(len(chunk)):
             self._body += chunk
+        else:
+            self._body.clear()
+
+    def fits(self, octets: int) -> bool:
+        """Count octets of the body that have come; tell whether it is not too large by now."""
+        self._arrived += octets
+        return not self.too_large
 
     def json_body(self, *, optional: bool = False) -> Any:
         """Return the request's JSON value; ``{}`` where there is no body and none is needed.
@@ -107,14 +154,9 @@ class Handler(RequestHandler):
         Raises:
             BadRequest, TooLarge.
         """
-        if self._too_large:
-            raise _too_large()
-        body = bytes(self._body or b"")
-        self._body = None
+        body = self.octets()
         if optional and not body:
             return {}
-        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
         kind, _, options = self.request.headers.get("Content-Type", "").partition(";")
         charset = options.strip().lower().replace('"', "")
         if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
@@ -123,11 +165,32 @@ class Handler(RequestHandler):
                 f"The body's type is {kind.strip()[:64] or 'not given'}"
                 f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
             )
-        return decode(body)
+        return decode(bytes(body))
+
+    def octets(self) -> bytearray:
+        """Return the request's body, once.
+
+        Raises:
+            BadRequest, TooLarge.
+        """
+        if self.too_large:
+            raise self.over_limit()
+        body, self._body = self._body or bytearray(), None
+        coding = self.request.headers.get("Content-Encoding", "identity")
+        if body and coding.lower() != "identity":
+            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
+        return body
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the request asks for, but for method and path."""
+        asked = (self.request.query, self.request.headers.get("Content-Type", ""))
+        digest = hashlib.sha256("\0".join((*asked, "")).encode("utf-8", "surrogateescape"))
+        digest.update(self._body or b"")
+        return digest.hexdigest()
 
     def no_body(self) -> None:
         """Refuse a body where there is nothing to say, but for an empty object."""
-        if (self._body or self._too_large) and self.json_body() != {}:
+        if self._arrived and self.json_body() != {}:
             raise BadRequest("bad_parameter", "This call takes no body.")
 
     def parameter(self, name: str) -> str | None:
@@ -146,6 +209,20 @@ class Handler(RequestHandler):
             raise BadRequest("bad_parameter", f"limit takes a whole number from 1 to {most}.")
         return int(given)
 
+    def empty(self) -> None:
+        """Finish with nothing to say."""
+        self.set_status(204)
+        self.clear_header("Content-Type")
+        self.finish()
+
+    async def stream(self, chunks: Iterable[bytes], size: int) -> None:
+        """Answer with octets as they come, never with all of them in memory for long."""
+        self.set_header("Content-Length", str(size))
+        with suppress(StreamClosedError):  # whoever leaves early has had enough
+            for chunk in chunks:
+                self.write(chunk)
+                await self.flush()
+
     def if_match(self) -> int | None:
         """Return the version that the caller asks on condition of, if any."""
         value = self.request.headers.get("If-Match", "*").strip()
@@ -160,11 +237,16 @@ class Handler(RequestHandler):
         """Answer as GET does, without the body (RFC 9110 §9.3.2)."""
         return self.get(*path)
 
+    def knows(self, version: int) -> bool:
+        """Tell whether the client has the email at this version already (RFC 9110 §13.1.2)."""
+        known = re.findall(r'"[^"]*"|\*', self.request.headers.get("If-None-Match", ""))
+        return f'"{version}"' in known or "*" in known
+
     def answer(self, body: Mapping[str, Any], status: int = 200) -> None:
         """Finish with a JSON document; an email's version becomes its ETag."""
         if body.get("object") == "email":
             self.set_header("ETag", f'"{body["version"]}"')
-            if self.request.method in {"GET", "HEAD"} and self.check_etag_header():
+            if self.request.method in {"GET", "HEAD"} and self.knows(body["version"]):
                 self.set_status(304)
                 self.finish()
                 return
@@ -184,7 +266,8 @@ class Handler(RequestHandler):
         if error.code == "method_not_allowed":
             self.set_header("Allow", ", ".join(self._allowed()))
         self.set_status(KINDS[error.code].status)
-        self.set_header("Content-Type", "application/problem+json")
+        kind = "json" if _only_json(self.request.headers.get("Accept", "")) else "problem+json"
+        self.set_header("Content-Type", f"application/{kind}")
         document = problem(error, base_url=self.base_url, instance=self.request.path)
         self.finish(to_json(document) + b"\n")
 
@@ -198,7 +281,13 @@ class Handler(RequestHandler):
     def _allowed(self) -> list[str]:
         return [method for method in _ALL_METHODS if self._serves(method)]
 
+    def over_limit(self) -> TooLarge:
+        """Return the error of a body that is."""
+        return TooLarge(f"A body may have {self.body_limit} octets here.", self.body_limit)
+
     def _serves(self, method: str) -> bool:
+        if method == "OPTIONS":
+            return bool(getattr(self.application, "origins", None))
         name = "get" if method == "HEAD" else method.lower()
         return getattr(type(self), name) is not getattr(RequestHandler, name)
 
@@ -215,8 +304,13 @@ class NotFound(Handler):
         super().write_error(404)
 
 
-def _too_large() -> TooLarge:
-    return TooLarge(f"A request may have {BODY_LIMIT} octets.", BODY_LIMIT)
+def _only_json(accept: str) -> bool:
+    """Tell whether the client takes nothing but application/json (RFC 9110 §12.5.1).
+
+    Such a client means its errors, too, and would not read a problem by its own name.
+    """
+    ranges = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
+    return ranges == {"application/json"}
 
 
 def _as_ours(error: BaseException | None, status: int) -> UndosendError:

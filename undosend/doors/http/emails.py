@@ -2,187 +2,204 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
-from undosend.domain.clock import Clock
-from undosend.domain.email import Content, Email, State
-from undosend.domain.errors import EmailNotFound, FieldError
+from undosend.domain.clock import SECOND
+from undosend.domain.email import Content, Email
+from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.rules import violations
-from undosend.doors.http import answers
-from undosend.doors.http.base import Handler
+from undosend.domain.submission import Submission
+from undosend.doors.http import answers, raw_input
 from undosend.doors.http.judging import validated
+from undosend.doors.http.listing import PARAMETERS, Finder
+from undosend.doors.http.mail import Desk, MailHandler, OneEmail
 from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn
-from undosend.doors.http.problems import BadRequest
+from undosend.doors.http.waiting import preferred_wait, within
 from undosend.outbox import Outbox
-from undosend.spool.port import Listing
 
-_ID = re.compile(r"em_[0-9A-HJKMNP-TV-Z]{26}")
 _MOST = 100
 
 Act = Callable[..., Awaitable[Email]]
 """A method of the outbox: (account, email_id, *, version) -> the email as it then is."""
 
 
-class EmailsHandler(Handler):
+def submission_of(given: EmailIn, now: int) -> Submission:
+    """Return the email that the body of a request means."""
+    return Submission(
+        given.edited(Content()),
+        given.files(now),
+        None if given.draft else given.timing(),
+        given.expires_at,
+        given.group_id,
+    )
+
+
+def what_else(outbox: Outbox, given: EmailIn) -> Sequence[FieldError]:
+    """Return what is wrong with a new email beside the shapes."""
+    return outbox.objections(submission_of(given, 0))
+
+
+class EmailsHandler(MailHandler):
     """``/v1/emails``: all of an account's emails."""
 
-    parameters = frozenset({"limit", "after", "before", "status"})
-
-    def initialize(self, *, outbox: Outbox, clock: Clock) -> None:
-        """Take the collaborators that the route table gives."""
-        self.outbox = outbox
-        self.clock = clock
+    def prepare(self) -> None:
+        """Take the query parameters of a list, or those that go with a raw message."""
+        listing = self.request.method != "POST"
+        raw = raw_input.PARAMETERS if raw_input.is_raw(self) else frozenset[str]()
+        self.parameters = PARAMETERS if listing else raw
+        super().prepare()
 
     async def post(self) -> None:
         """Hold a new email, or keep it as a draft."""
-        given = validated(EmailIn, self.json_body(), self._what_else)
-        content, files = given.edited(Content()), given.files(self.clock.now())
-        if given.draft:
-            email = await self.outbox.save(
-                self.account,
-                content,
-                files,
-                expires_at=given.expires_at,
-                group_id=given.group_id,
-            )
-        else:
-            email = await self.outbox.submit(
-                self.account, content, files, given.timing(), group_id=given.group_id
-            )
+        async with self.turn() as turn:
+            if turn.earlier:
+                await self.replay(turn.earlier)
+                return
+            submission = self._submission()
+            status = 201 if submission.timing is None else 202
+            email = await self.outbox.submit(self.account, submission, turn.receipt(status))
         self.set_header("Location", f"/v1/emails/{email.row.id}")
-        self.answer(answers.email(email, self.clock.now()), 201 if given.draft else 202)
+        self.show(email, status)
+
+    def _submission(self) -> Submission:
+        if raw_input.is_raw(self):
+            return raw_input.submission(self, self.now)
+        given = validated(EmailIn, self.json_body(), partial(what_else, self.outbox))
+        return submission_of(given, self.now)
 
     async def get(self) -> None:
         """List emails, newest first."""
-        page = await self.outbox.page(self.account, self._listing())
-        now = self.clock.now()
-        data = [answers.summary(email, now) for email in page.emails]
-        self.answer(answers.listing(data, has_more=page.has_more))
-
-    def _what_else(self, given: EmailIn) -> Sequence[FieldError]:
-        attachments = [file.attachment for file in given.files(0)]
-        timing = None if given.draft else given.timing()
-        return self.outbox.objections(given.edited(Content()), attachments, timing)
-
-    def _listing(self) -> Listing:
-        after, before = self._cursor("after"), self._cursor("before")
-        if after and before:
-            raise BadRequest("bad_parameter", "Give after or before, not both.")
-        return Listing(self.limit(20, _MOST), after, before, self._states())
-
-    def _states(self) -> frozenset[State]:
-        given = self.parameter("status")
-        try:
-            return frozenset(map(State, given.split(","))) if given is not None else frozenset()
-        except ValueError:
-            known = ", ".join(State)
-            raise BadRequest(
-                "bad_parameter", f"status takes one or more of {known}, with commas between."
-            ) from None
-
-    def _cursor(self, name: str) -> str | None:
-        given = self.parameter(name)
-        if given is not None and not _ID.fullmatch(given):
-            raise BadRequest("bad_parameter", f"{name} takes the id of an email.")
-        return given
-
-
-class OneEmail(Handler):
-    """Whatever is about one email: what is no id names none, however a store might read it."""
-
-    def prepare(self) -> None:
-        """Look at the id before anyone else does."""
-        super().prepare()
-        if not _ID.fullmatch(self.path_args[0]):
-            raise EmailNotFound(self.path_args[0])
+        query = {name: self.parameter(name) or "" for name in self.request.query_arguments}
+        finder = Finder(self.desk.view.signer, self.account, query)
+        listing = finder.listing(self.limit(20, _MOST))
+        page = await self.outbox.page(self.account, listing)
+        way = finder.way(page, listing)
+        if link := way.link(self.request.path, query):
+            self.set_header("Link", link)
+        data = [self.desk.view.summary(email, self.base_url) for email in page.emails]
+        more = {"after": way.after, "before": way.before}
+        self.answer(answers.listing(data, has_more=page.end is not None) | more)
 
 
 class EmailHandler(OneEmail):
     """``/v1/emails/{id}``: one email."""
 
-    def initialize(self, *, outbox: Outbox, clock: Clock) -> None:
-        """Take the collaborators that the route table gives."""
-        self.outbox = outbox
-        self.clock = clock
-
     async def get(self, email_id: str) -> None:
-        """Show the whole email."""
-        self._show(await self.outbox.get(self.account, email_id))
+        """Show the whole email, at once or when it has changed."""
+        seconds = preferred_wait(self.request.headers.get_list("Prefer"))
+        if seconds is None:
+            return self.show(await self.outbox.get(self.account, email_id))
+        self.set_header("Preference-Applied", f"wait={seconds}")
+        with self.desk.hub.watching(email_id) as self.awaited:
+            email = await self.outbox.get(self.account, email_id)
+            news = "If-None-Match" in self.request.headers and not self.knows(email.row.version)
+            if not news:
+                until = self.now + seconds * SECOND
+                await within(self.awaited, until, self.desk.view.clock)
+                email = await self.outbox.get(self.account, email_id)
+        return self.show(email)
 
     async def patch(self, email_id: str) -> None:
         """Change a draft's content, or the time of a held email."""
+        if raw_input.is_raw(self):
+            content, files = raw_input.message(self, None, self.now)
+            return self.show(
+                await self.drafts.rewrite(
+                    self.account, email_id, content, files, version=self.if_match()
+                )
+            )
         given = validated(EmailPatch, self.json_body(), self._what_else)
+        if given.id not in {None, email_id}:
+            detail = "The body names another email than the path."
+            raise InvalidEmail([FieldError("/id", "conflicting_members", detail)])
         if given.moves():
             email = await self.outbox.reschedule(
                 self.account, email_id, given.timing(), version=self.if_match()
             )
         else:
-            email = await self.outbox.edit(
+            email = await self.drafts.edit(
                 self.account,
                 email_id,
                 given.edited,
-                files=given.files(self.clock.now()),
+                files=given.files(self.now),
                 expires_at=given.expiry(),
                 version=self.if_match(),
             )
-        self._show(email)
+        return self.show(email)
+
+    def prepare(self) -> None:
+        """Take the query parameters that go with a raw message."""
+        if self.request.method == "PATCH" and raw_input.is_raw(self):
+            self.parameters = raw_input.ENVELOPE
+        super().prepare()
 
     async def delete(self, email_id: str) -> None:
         """Remove a draft or an ended email."""
         self.no_body()
         await self.outbox.delete(self.account, email_id, version=self.if_match())
-        self.set_status(204)
-        self.clear_header("Content-Type")
-        self.finish()
+        self.empty()
 
     def _what_else(self, given: EmailPatch) -> Sequence[FieldError]:
         attachments = [file.attachment for file in given.files(0)]
         return violations(given.edited(Content()), attachments)
 
-    def _show(self, email: Email) -> None:
-        self.answer(answers.email(email, self.clock.now()))
-
 
 class SendHandler(OneEmail):
     """``/v1/emails/{id}/send``: hold a draft."""
 
-    def initialize(self, *, outbox: Outbox, clock: Clock) -> None:
-        """Take the collaborators that the route table gives."""
-        self.outbox = outbox
-        self.clock = clock
-
     async def post(self, email_id: str) -> None:
         """Freeze the draft as a new revision and start its timer."""
-        given = validated(TimingIn, self.json_body(optional=True))
-        email = await self.outbox.send(
-            self.account, email_id, given.timing(), version=self.if_match()
-        )
-        self.answer(answers.email(email, self.clock.now()), 202)
+        async with self.turn() as turn:
+            if turn.earlier:
+                await self.replay(turn.earlier)
+                return
+            given = validated(TimingIn, self.json_body(optional=True))
+            email = await self.outbox.send(
+                self.account,
+                email_id,
+                given.timing(),
+                version=self.if_match(),
+                receipt=turn.receipt(202),
+            )
+        self.show(email, 202)
+
+
+class SendNowHandler(OneEmail):
+    """``/v1/emails/{id}/send-now``: release a held email at once."""
+
+    async def post(self, email_id: str) -> None:
+        """Do it."""
+        async with self.turn() as turn:
+            if turn.earlier:
+                await self.replay(turn.earlier)
+                return
+            self.no_body()
+            email = await self.outbox.send_now(
+                self.account, email_id, version=self.if_match(), receipt=turn.receipt(202)
+            )
+        self.show(email, 202)
 
 
 class ActionHandler(OneEmail):
-    """``/v1/emails/{id}/undo`` and its like: what is done by its name alone."""
+    """``/v1/emails/{id}/undo`` and its like, which may be repeated as they are.
 
-    def initialize(self, *, act: Act, clock: Clock, status: int = 200) -> None:
-        """Take the outbox's method that the route is for, and the status of its success."""
+    An Idempotency-Key changes nothing here: what is asked for is looked up in the row each time.
+    """
+
+    def initialize(self, *, desk: Desk, act: Act) -> None:  # type: ignore[override]
+        """Take the collaborators, and the outbox's method that the route is for."""
+        super().initialize(desk=desk)
         self.act = act
-        self.clock = clock
-        self.success = status
 
     async def post(self, email_id: str) -> None:
         """Do it."""
         self.no_body()
-        email = await self.act(self.account, email_id, version=self.if_match())
-        self.answer(answers.email(email, self.clock.now()), self.success)
+        self.show(await self.act(self.account, email_id, version=self.if_match()))
 
 
 class RawHandler(OneEmail):
     """``/v1/emails/{id}/raw``: the exact bytes that leave."""
-
-    def initialize(self, *, outbox: Outbox) -> None:
-        """Take the collaborator that the route table gives."""
-        self.outbox = outbox
 
     async def get(self, email_id: str) -> None:
         """Download the message."""
@@ -194,10 +211,6 @@ class RawHandler(OneEmail):
 
 class HistoryHandler(OneEmail):
     """``/v1/emails/{id}/events``: what has happened to the email."""
-
-    def initialize(self, *, outbox: Outbox) -> None:
-        """Take the collaborator that the route table gives."""
-        self.outbox = outbox
 
     async def get(self, email_id: str) -> None:
         """List the events, oldest first."""

@@ -89,6 +89,8 @@ def validated(
 
 def _field_error(detail: Mapping[str, Any], body: Any) -> FieldError:
     code, sentence = _CODES.get(detail["type"], (detail["type"], ""))
+    if code == "unknown_member" and detail["loc"][0] == "attachments" and "path" in detail["loc"]:
+        sentence = "undosend fetches nothing: send the file's bytes in content."
     pointer = "".join(f"/{_escaped(part)}" for part in _place(detail, body))
     if not pointer and code == "invalid_type":
         return FieldError("", "invalid_body", "The body must be one JSON object.")

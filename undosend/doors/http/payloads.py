@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
-from datetime import UTC, datetime, timedelta
+from mimetypes import MimeTypes
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,18 +23,23 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from undosend.domain.addresses import AddressError, mailbox, parse
-from undosend.domain.clock import SECOND
+from undosend.domain.clock import instant
 from undosend.domain.email import NEVER, Address, Attachment, Content, File
 from undosend.domain.holding import Timing
 from undosend.domain.ids import new_id
-from undosend.domain.rules import ATTACHMENT_LIMIT, RECIPIENT_LIMIT, TAG_LIMIT
-
-_INSTANT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
+from undosend.domain.rules import (
+    ATTACHMENT_LIMIT,
+    MESSAGE_ID,
+    RECIPIENT_LIMIT,
+    TAG_LIMIT,
+    THREAD_LIMIT,
+    is_composite,
 )
+
 _TIMES = {"delay_seconds", "scheduled_at"}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LONGEST = max(RECIPIENT_LIMIT, TAG_LIMIT, ATTACHMENT_LIMIT)
+_TYPES = MimeTypes(filenames=())
+_UNKNOWN = "application/octet-stream"
+_LONGEST = max(RECIPIENT_LIMIT, TAG_LIMIT, ATTACHMENT_LIMIT, THREAD_LIMIT)
 
 
 def _wrong(code: str, detail: str, **about: Any) -> PydanticCustomError:
@@ -74,23 +79,19 @@ def _judged(value: Any) -> Any:
 
 def _instant(value: Any) -> int:
     """Return microseconds from RFC 3339 text with an offset (never a guess at what was meant)."""
-    match = _INSTANT.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
+    try:
+        at = instant(value) if isinstance(value, str) else None
+    except ValueError as error:
+        raise _wrong("invalid_time", f"There is no such time: {error}.") from None
+    if at is None:
         raise _wrong(
             "invalid_time",
             "Give a time with its offset as in RFC 3339: "
             "2026-11-23T09:30:00Z or 2026-11-23T10:30:00+01:00.",
         )
-    date, time, fraction, offset = match.groups()
-    try:
-        offset = offset.upper().replace("Z", "+00:00")
-        moment = datetime.fromisoformat(f"{date}T{time}{offset}").astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise _wrong("invalid_time", f"There is no such time: {error}.") from None
-    if moment <= _EPOCH:
+    if at <= 0:
         raise _wrong("out_of_range", "This time has passed, long ago.")
-    microseconds = int((fraction or "")[:6].ljust(6, "0"))
-    return (moment - _EPOCH) // timedelta(seconds=1) * SECOND + microseconds
+    return at
 
 
 def _whole(value: Any) -> Any:
@@ -99,6 +100,12 @@ def _whole(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> bytes:
+    """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
+    match value:
+        case list(numbers) | {"type": "Buffer", "data": list(numbers)} if not _is_octets(numbers):
+            raise _wrong("invalid_type", "A list of numbers must be octets, from 0 to 255 each.")
+        case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
+            return bytes(numbers)
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
@@ -109,10 +116,36 @@ def _bytes(value: Any) -> bytes:
         ) from None
 
 
+def _is_octets(numbers: list[Any]) -> bool:
+    # A bool is an int to bytes(), and not to us.
+    return (
+        set(map(type, numbers)) <= {int}
+        and min(numbers, default=0) >= 0
+        and (max(numbers, default=0) <= 255)
+    )
+
+
+def _message_id(value: Any) -> str:
+    """Return a Message-ID with its angle brackets, which JMAP leaves out and others write."""
+    if not isinstance(value, str):
+        raise _wrong("invalid_type", "A Message-ID must be text.")
+    bracketed = value if value.startswith("<") else f"<{value}>"
+    if not MESSAGE_ID.fullmatch(bracketed):
+        detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
+        raise _wrong("invalid_message_id", detail)
+    return bracketed
+
+
 # A schema of Pydantic's cannot point out of itself; the contract's test puts the $ref in.
 Mailbox = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"x-component": "Mailbox"})]
 Mailboxes = Annotated[
     list[Mailbox], BeforeValidator(_listed), WithJsonSchema({"x-component": "Mailboxes"})
+]
+MessageId = Annotated[
+    str, BeforeValidator(_message_id), WithJsonSchema({"x-component": "MessageId"})
+]
+MessageIds = Annotated[
+    list[MessageId], BeforeValidator(_listed), WithJsonSchema({"x-component": "MessageIds"})
 ]
 Instant = Annotated[
     int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -142,8 +175,10 @@ class AttachmentIn(_Model):
 
     filename: str
     content: Base64
-    content_type: str = "application/octet-stream"
-    content_id: str | None = None
+    content_type: str | None = None
+    content_id: str | None = Field(
+        default=None, validation_alias=AliasChoices("content_id", "inline_content_id")
+    )
 
 
 class TimingIn(_Model):
@@ -179,6 +214,8 @@ class ContentIn(_Model):
     text: str | None = None
     html: str | None = None
     headers: dict[str, str] | None = None
+    in_reply_to: MessageIds | None = None
+    references: MessageIds | None = None
     tags: Annotated[list[TagIn], BeforeValidator(_judged)] | None = None
     attachments: Annotated[list[AttachmentIn], BeforeValidator(_judged)] | None = None
 
@@ -200,11 +237,18 @@ class ContentIn(_Model):
             html=part("html", self.html, content.html),
             headers=part("headers", tuple((self.headers or {}).items()), content.headers),
             tags=part("tags", tuple((t.name, t.value) for t in self.tags or ()), content.tags),
+            in_reply_to=part("in_reply_to", tuple(self.in_reply_to or ()), content.in_reply_to),
+            references=part("references", tuple(self.references or ()), content.references),
+            raw=content.raw,
+            message_id=content.message_id,
         )
 
     def files(self, at: int) -> list[File]:
         """Return the attachments, with ids that keep their order."""
-        return [_file(given, at + place) for place, given in enumerate(self.attachments or ())]
+        return [
+            file_of(given.filename, given.content, given.content_type, given.content_id, at + place)
+            for place, given in enumerate(self.attachments or ())
+        ]
 
 
 class EmailIn(ContentIn, TimingIn):
@@ -222,7 +266,12 @@ class EmailIn(ContentIn, TimingIn):
 
 
 class EmailPatch(ContentIn, TimingIn):
-    """The body of ``PATCH /v1/emails/{id}``: content of a draft, or the time of a held email."""
+    """The body of ``PATCH /v1/emails/{id}``: content of a draft, or the time of a held email.
+
+    id: says nothing that the path does not; clients of Resend repeat it.
+    """
+
+    id: str | None = None
 
     @model_validator(mode="after")
     def _attachments_are_only_added(self) -> Self:
@@ -233,7 +282,7 @@ class EmailPatch(ContentIn, TimingIn):
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:
-        if (times := self.times()) and self.model_fields_set - _TIMES:
+        if (times := self.times()) and self.model_fields_set - _TIMES - {"id"}:
             reason = "Change the time of a held email or the content of a draft, not both at once."
             raise _wrong("conflicting_members", reason, member=min(times))
         return self
@@ -243,14 +292,20 @@ class EmailPatch(ContentIn, TimingIn):
         return bool(self.times())
 
 
-def _file(given: AttachmentIn, at: int) -> File:
-    digest = hashlib.sha256(given.content).hexdigest()
-    attachment = Attachment(
-        new_id("at", at),
-        given.filename,
-        given.content_type,
-        given.content_id,
-        len(given.content),
-        digest,
-    )
-    return File(attachment, given.content)
+def file_of(
+    filename: str,
+    body: bytes | bytearray,
+    content_type: str | None,
+    content_id: str | None,
+    at: int,
+) -> File:
+    """Return the file as an attachment with an id of its own."""
+    kind = type_of(filename) if content_type is None else content_type
+    digest = hashlib.sha256(body).hexdigest()
+    return File(Attachment(new_id("at", at), filename, kind, content_id, len(body), digest), body)
+
+
+def type_of(filename: str) -> str:
+    """Return the content type that the file's name speaks of, as every machine would."""
+    kind, encoding = _TYPES.guess_type(filename)
+    return _UNKNOWN if kind is None or encoding or is_composite(kind) else kind

@@ -35,6 +35,12 @@ KINDS: Mapping[str, Kind] = {
         "Send one JSON value in UTF-8: no trailing commas or comments, no member twice, no NaN, "
         "at most 32 levels deep. The detail says where reading stopped.",
     ),
+    "malformed_form": Kind(
+        400,
+        "The body is not a form with files",
+        "Send multipart/form-data as browsers and curl -F do: one part with a filename for each "
+        "file, and at most one field, content_id. The detail says what is wrong.",
+    ),
     "bad_parameter": Kind(
         400,
         "A query parameter or header is wrong",
@@ -79,6 +85,12 @@ KINDS: Mapping[str, Kind] = {
         "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown. "
         "Undo a held email instead.",
     ),
+    "idempotency_in_progress": Kind(
+        409,
+        "A request with this Idempotency-Key is being worked on",
+        "Two requests with one key are here at the same time. Repeat this one after the time in "
+        "Retry-After: it will be answered with what the other one came to.",
+    ),
     "version_mismatch": Kind(
         412,
         "The email has changed since you read it",
@@ -101,6 +113,12 @@ KINDS: Mapping[str, Kind] = {
         "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
         "and a sentence. Nothing was kept or changed.",
     ),
+    "idempotency_mismatch": Kind(
+        422,
+        "The Idempotency-Key belongs to another request",
+        "Within a day a key stands for one request: the same method, path, query and body. "
+        "Nothing was done now. Repeat the first request as it was, or make a new key.",
+    ),
     "internal": Kind(
         500,
         "undosend made a mistake",
@@ -121,7 +139,17 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 
-_RETRY_AFTER_SECONDS = {"unavailable": 1, "draining": 5}
+_RETRY_AFTER_SECONDS = {"idempotency_in_progress": 1, "unavailable": 1, "draining": 5}
+
+# What the public SDKs of Resend look up; any other code goes by its own name.
+_NAMES = {
+    "invalid_email": "validation_error",
+    "malformed_json": "validation_error",
+    "bad_parameter": "validation_error",
+    "idempotency_in_progress": "concurrent_idempotent_requests",
+    "idempotency_mismatch": "invalid_idempotent_request",
+    "internal": "application_error",
+}
 
 
 class BadRequest(UndosendError):
@@ -155,6 +183,10 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
                 {"pointer": wrong.pointer, "code": wrong.code, "detail": wrong.detail}
                 for wrong in error.errors
             ]
+    # RFC 9457 §3.2 lets a problem have more members: these are what Resend's clients read.
+    document["name"] = _NAMES.get(error.code, error.code)
+    document["message"] = document["detail"]
+    document["statusCode"] = kind.status
     return document
 
 

@@ -11,12 +11,12 @@ from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler, url
 
 from undosend.devinbox import DevInbox
-from undosend.domain.clock import Clock
-from undosend.doors.http import emails, ops
+from undosend.doors.http import attachments, batches, emails, links, ops
 from undosend.doors.http.base import Handler, NotFound
-from undosend.outbox import Outbox
+from undosend.doors.http.mail import Desk
 
 _EMAIL = r"/v1/emails/([^/]{1,64})"
+_GROUP = r"/v1/groups/([^/]{1,256})"
 
 Counted = Callable[[str, int, float, str | None], None]
 """Told of each request: the route's name, the status, seconds, the problem's code if any."""
@@ -24,32 +24,50 @@ Counted = Callable[[str, int, float, str | None], None]
 
 def routes(
     *,
-    outbox: Outbox,
-    clock: Clock,
+    desk: Desk,
     readiness: ops.Readiness,
     openapi: Path,
     page: Path,
     inbox: DevInbox | None = None,
 ) -> list[URLSpec]:
     """Return every route, with what its handler needs."""
-    mail = {"outbox": outbox, "clock": clock}
-    look = {"outbox": outbox}
+    mail = {"desk": desk}
+    outbox = desk.outbox
 
-    def does(act: emails.Act, status: int = 200) -> dict[str, Any]:
-        return {"act": act, "clock": clock, "status": status}
+    def does(act: emails.Act) -> dict[str, Any]:
+        return {"desk": desk, "act": act}
 
     table = [
         url(r"/v1/emails", emails.EmailsHandler, mail, name="emails"),
+        url(r"/v1/emails/batch", batches.BatchHandler, mail, name="batch"),
         url(_EMAIL, emails.EmailHandler, mail, name="email"),
         url(_EMAIL + "/send", emails.SendHandler, mail, name="send"),
         url(_EMAIL + "/undo", emails.ActionHandler, does(outbox.undo), name="undo"),
         url(_EMAIL + "/cancel", emails.ActionHandler, does(outbox.cancel), name="cancel"),
         url(_EMAIL + "/reopen", emails.ActionHandler, does(outbox.reopen), name="reopen"),
+        url(_EMAIL + "/send-now", emails.SendNowHandler, mail, name="send_now"),
+        url(_EMAIL + "/raw", emails.RawHandler, mail, name="raw"),
+        url(_EMAIL + "/events", emails.HistoryHandler, mail, name="history"),
+        url(_EMAIL + "/attachments", attachments.AttachmentsHandler, mail, name="attachments"),
         url(
-            _EMAIL + "/send-now", emails.ActionHandler, does(outbox.send_now, 202), name="send_now"
+            _EMAIL + r"/attachments/([^/]{1,64})",
+            attachments.AttachmentHandler,
+            mail,
+            name="attachment",
         ),
-        url(_EMAIL + "/raw", emails.RawHandler, look, name="raw"),
-        url(_EMAIL + "/events", emails.HistoryHandler, look, name="history"),
+        url(
+            _GROUP + "/undo",
+            batches.GroupHandler,
+            {**mail, "act": outbox.undo_group, "done": "undone"},
+            name="undo_group",
+        ),
+        url(
+            _GROUP + "/cancel",
+            batches.GroupHandler,
+            {**mail, "act": outbox.cancel_group, "done": "canceled"},
+            name="cancel_group",
+        ),
+        url(r"/v1/undo/([A-Za-z0-9_-]{1,1000})", links.UndoLinkHandler, mail, name="undo_link"),
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
@@ -65,12 +83,19 @@ class Door(Application):
     """The routes as a Tornado application; it carries Tornado's own settings only.
 
     public_url: the origin that clients know us by, where it is not what their requests say.
+    origins: those whose pages may call us from a browser (CORS).
     """
 
     def __init__(
-        self, table: list[URLSpec], *, counted: Counted, public_url: str | None = None
+        self,
+        table: list[URLSpec],
+        *,
+        counted: Counted,
+        public_url: str | None = None,
+        origins: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(list(table), default_handler_class=NotFound, log_function=self._log)
+        self.origins = origins
         self._counted = counted
         self._public = public_url.split("://", 1) if public_url else None
 
@@ -92,17 +117,25 @@ def _name(path: str) -> str:
     match path.split("/")[1:]:
         case ["v1", "emails"]:
             return "emails"
+        case ["v1", "emails", "batch"]:
+            return "batch"
         case ["v1", "emails", _]:
             return "email"
-        case [
-            "v1",
-            "emails",
-            _,
-            "send" | "undo" | "cancel" | "reopen" | "send-now" | "raw" as action,
-        ]:
-            return action
-        case ["v1", "emails", _, "events"]:
-            return "history"
+        case ["v1", "emails", _, action] if action in _ACTIONS:
+            return _ACTIONS[action]
+        case ["v1", "emails", _, "attachments", _]:
+            return "attachment"
+        case ["v1", "groups", _, "undo" | "cancel" as action]:
+            return f"{action}_group"
+        case ["v1", "undo", _]:
+            return "undo_link"
         case ["livez" | "readyz" | "openapi.yaml" as name]:
             return name
     return "other"
+
+
+_ACTIONS = {
+    **{name: name for name in ("send", "undo", "cancel", "reopen", "send-now", "raw")},
+    "attachments": "attachments",
+    "events": "history",
+}

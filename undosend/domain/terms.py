@@ -1,0 +1,58 @@
+"""The words under which an email is found: each a term of one inverted index.
+
+A search names whole words of the subject or of an address; all of them must be there. Case,
+and forms of one character that only look different (NFKC), do not count.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from undosend.domain.email import Address, Content
+
+_WORD = re.compile(r"\w+")
+_LONGEST = 64
+
+
+def terms_of(content: Content) -> frozenset[str]:
+    """Return every term under which the content is found."""
+    people = (content.sender, *content.to, *content.cc, *content.bcc, *content.reply_to)
+    return frozenset(
+        [
+            *(tag_term(name, value) for name, value in content.tags),
+            *_words(content.subject),
+            *(term for person in people if person for term in _found_by(person)),
+        ]
+    )
+
+
+def tag_term(name: str, value: str) -> str:
+    """Return the term of a tag."""
+    return f"t:{name}:{value}"
+
+
+def asked(query: str) -> tuple[str, ...]:
+    """Return the terms that a search asks for, in its order: whole addresses, and words."""
+    terms: list[str] = []
+    for piece in _folded(query).split():
+        user, at, domain = piece.strip("<>,;\"'").rpartition("@")
+        terms += [f"a:{user}@{domain}"] if user and at and domain else _words(piece)
+    return tuple(dict.fromkeys(terms))
+
+
+def _found_by(person: Address) -> Iterator[str]:
+    yield f"a:{_folded(person.email)}"
+    yield from _words(person.email)
+    yield from _words(person.name)
+
+
+def _words(text: str) -> list[str]:
+    return [f"w:{word[:_LONGEST]}" for word in _WORD.findall(_folded(text))]
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -1,0 +1,149 @@
+"""Many emails in one call: ``/v1/emails/batch``, and the groups they belong to."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from undosend.domain.email import Email
+from undosend.domain.errors import (
+    EmailNotFound,
+    FieldError,
+    GroupNotFound,
+    InvalidEmail,
+    UndosendError,
+)
+from undosend.domain.ids import new_id
+from undosend.domain.submission import Submission
+from undosend.doors.http.emails import submission_of, what_else
+from undosend.doors.http.judging import validated
+from undosend.doors.http.mail import Desk, MailHandler
+from undosend.doors.http.payloads import EmailIn
+from undosend.doors.http.problems import BadRequest, problem
+from undosend.outbox import GroupOutcome
+from undosend.spool.port import Receipt
+
+MOST = 100
+"""Emails in a batch."""
+
+_GROUP = re.compile(r"[A-Za-z0-9_-]{1,256}")
+
+ActOnGroup = Callable[[str, str], Awaitable[GroupOutcome]]
+"""A method of the outbox: (account, group_id) -> what became of the group's emails."""
+
+Answers = Sequence[Email | UndosendError]
+
+
+class BatchHandler(MailHandler):
+    """``/v1/emails/batch``: up to a hundred new emails in one transaction.
+
+    Each item stands for itself, and is answered at its place. Who sends the header
+    ``x-batch-validation``, as Resend's clients do, gets what those expect instead: with
+    ``strict`` one item that cannot be taken refuses all, with ``permissive`` the data are
+    those that were taken, and the others are told of beside them.
+    """
+
+    async def post(self) -> None:
+        """Hold them, or keep those that are drafts."""
+        manner = self.request.headers.get("x-batch-validation")
+        if manner not in {None, "strict", "permissive"}:
+            raise BadRequest("bad_parameter", "x-batch-validation takes strict or permissive.")
+        async with self.turn() as turn:
+            submissions = self._submissions()
+            if turn.earlier:
+                answers = await self._as_before(turn.earlier, submissions)
+            else:
+                answers = await self.outbox.submit_all(
+                    self.account, submissions, turn.receipt(200), all_or_none=manner == "strict"
+                )
+        self.answer(self._told(answers, apart=manner == "permissive"))
+
+    def _submissions(self) -> Sequence[Submission | UndosendError]:
+        """Return what the body asks for; items without a group share one that is made for them."""
+        items = self.json_body()
+        if not isinstance(items, list):
+            detail = "The body must be one JSON array of emails."
+            raise InvalidEmail([FieldError("", "invalid_body", detail)])
+        if not 1 <= len(items) <= MOST:
+            detail = f"A batch has 1 to {MOST} emails."
+            raise InvalidEmail([FieldError("", "out_of_range", detail)])
+        group_id = new_id("gr", self.now)
+        return [self._submission(item, group_id) for item in items]
+
+    def _submission(self, item: Any, group_id: str) -> Submission | UndosendError:
+        try:
+            given = validated(EmailIn, item, partial(what_else, self.outbox))
+        except InvalidEmail as error:
+            return error
+        submission = submission_of(given, self.now)
+        return replace(submission, group_id=submission.group_id or group_id)
+
+    async def _as_before(
+        self, earlier: Receipt, submissions: Sequence[Submission | UndosendError]
+    ) -> Answers:
+        """Return the emails that the first request made, as they now are."""
+        self.replaying(earlier)
+        found = zip(earlier.ids, submissions, strict=True)
+        return await asyncio.gather(*(self._again(id_, given) for id_, given in found))
+
+    async def _again(
+        self, email_id: str | None, given: Submission | UndosendError
+    ) -> Email | UndosendError:
+        if email_id is None:
+            if isinstance(given, UndosendError):
+                return given
+            wrong = self.outbox.objections(given)
+            return InvalidEmail(wrong or [FieldError("", "refused", "It was refused before.")])
+        try:
+            return await self.outbox.get(self.account, email_id)
+        except EmailNotFound as deleted:
+            return deleted
+
+    def _told(self, answers: Answers, *, apart: bool) -> dict[str, Any]:
+        shown = [self._shown(answer) for answer in answers]
+        if not apart:
+            return {"object": "list", "data": shown}
+        refused = [
+            {"index": index, "message": one["error"]["message"]}
+            for index, one in enumerate(shown)
+            if "error" in one
+        ]
+        taken = [one for one in shown if "error" not in one]
+        return {"object": "list", "data": taken, "errors": refused}
+
+    def _shown(self, answer: Email | UndosendError) -> dict[str, Any]:
+        if isinstance(answer, Email):
+            return self.desk.view.email(answer, self.base_url)
+        return {"error": problem(answer, base_url=self.base_url, instance=self.request.path)}
+
+
+class GroupHandler(MailHandler):
+    """``/v1/groups/{id}/undo`` and ``/cancel``: all emails of a group, in one transaction."""
+
+    def initialize(  # type: ignore[override]
+        self, *, desk: Desk, act: ActOnGroup, done: str
+    ) -> None:
+        """Take the collaborators, the outbox's method, and the word for what it has done."""
+        super().initialize(desk=desk)
+        self.act = act
+        self.done = done
+
+    async def post(self, group_id: str) -> None:
+        """Do it to each that allows it, and say which."""
+        self.no_body()
+        if not _GROUP.fullmatch(group_id):
+            raise GroupNotFound(group_id)
+        outcome = await self.act(self.account, group_id)
+        self.answer(
+            {
+                "object": "group",
+                "id": group_id,
+                self.done: outcome.done,
+                "too_late": outcome.too_late,
+                "ended": outcome.ended,
+            }
+        )

@@ -1,0 +1,88 @@
+"""What the handlers of emails share: their collaborators, and how an email is answered with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from undosend.domain.email import Email
+from undosend.domain.errors import EmailNotFound
+from undosend.doors.http.answers import View
+from undosend.doors.http.base import Handler
+from undosend.doors.http.once import Once, Turn, key_of
+from undosend.doors.http.problems import BadRequest
+from undosend.drafts import Drafts
+from undosend.hub import Hub
+from undosend.outbox import Outbox
+from undosend.spool.port import Receipt
+
+EMAIL_ID = re.compile(r"em_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The collaborators of every handler that has to do with emails."""
+
+    outbox: Outbox
+    drafts: Drafts
+    view: View
+    hub: Hub
+    once: Once
+
+
+class MailHandler(Handler):
+    """A handler of emails."""
+
+    def initialize(self, *, desk: Desk) -> None:
+        """Take the collaborators that the route table gives."""
+        self.desk = desk
+        self.outbox = desk.outbox
+        self.drafts = desk.drafts
+
+    @property
+    def now(self) -> int:
+        """Return the instant it is."""
+        return self.desk.view.clock.now()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Turn]:
+        """Give the request its turn among those with the same Idempotency-Key.
+
+        The body must not have been taken yet: its hash is a part of what the key stands for.
+        """
+        keys = self.request.headers.get_list("Idempotency-Key")
+        if not keys:
+            yield Turn()
+            return
+        if len(keys) > 1:
+            raise BadRequest("bad_parameter", "Idempotency-Key is there more than once.")
+        key, scope = key_of(keys[0]), f"{self.request.method} {self.request.path}"
+        async with self.desk.once.turn(self.account, scope, key, self.fingerprint()) as turn:
+            yield turn
+
+    def replaying(self, earlier: Receipt) -> None:
+        """Say that nothing was done now."""
+        self.set_header("Idempotent-Replayed", "true")
+        self.set_status(earlier.status)
+
+    async def replay(self, earlier: Receipt) -> None:
+        """Answer as the first request with the key was, with the email as it now is."""
+        self.replaying(earlier)
+        email = await self.outbox.get(self.account, earlier.ids[0] or "")
+        self.show(email, earlier.status)
+
+    def show(self, email: Email, status: int = 200) -> None:
+        """Finish with the whole email."""
+        self.answer(self.desk.view.email(email, self.base_url), status)
+
+
+class OneEmail(MailHandler):
+    """Whatever is about one email: what is no id names none, however a store might read it."""
+
+    def prepare(self) -> None:
+        """Look at the id before anyone else does."""
+        super().prepare()
+        if not EMAIL_ID.fullmatch(self.path_args[0]):
+            raise EmailNotFound(self.path_args[0])

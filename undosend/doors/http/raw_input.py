@@ -1,0 +1,109 @@
+"""``Content-Type: message/rfc822``: emails that some program has written already.
+
+The message is kept as it is; what JSON says beside the content stands in the query, and the
+envelope there or in headers. Where no envelope is given, it follows from the message's header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from undosend.domain.email import Address, Content, File
+from undosend.domain.errors import FieldError, InvalidEmail
+from undosend.domain.original import Original, read
+from undosend.domain.submission import Submission
+from undosend.doors.http.base import Handler
+from undosend.doors.http.judging import validated
+from undosend.doors.http.payloads import Mailbox, Mailboxes, TimingIn, Token, file_of
+from undosend.doors.http.problems import BadRequest
+
+CONTENT_TYPE = "message/rfc822"
+ENVELOPE = frozenset({"mail_from", "rcpt_to"})
+PARAMETERS = ENVELOPE | {"delay_seconds", "scheduled_at", "expires_at", "group_id", "draft"}
+
+_HEADERS = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
+_NAME, _TYPE = "message.eml", "message/rfc822"
+
+
+class EnvelopeIn(TimingIn):
+    """What the query and the headers of a raw email may say."""
+
+    mail_from: Mailbox | None = None
+    rcpt_to: Mailboxes | None = None
+    group_id: Token | None = None
+    draft: bool = False
+
+
+def is_raw(handler: Handler) -> bool:
+    """Tell whether the request's body is a message."""
+    kind = handler.request.headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower() == CONTENT_TYPE
+
+
+def submission(handler: Handler, now: int) -> Submission:
+    """Return the email that the request brings.
+
+    Raises:
+        InvalidEmail: with everything that is wrong with the query and the message.
+    """
+    given = validated(EnvelopeIn, _asked(handler))
+    if given.draft and given.times():
+        detail = "A draft has no timer: give the time when you send it."
+        raise InvalidEmail([FieldError(f"/{min(given.times())}", "conflicting_members", detail)])
+    content, files = message(handler, given, now)
+    timing = None if given.draft else given.timing()
+    return Submission(content, files, timing, given.expires_at, given.group_id)
+
+
+def message(
+    handler: Handler, given: EnvelopeIn | None, now: int
+) -> tuple[Content, tuple[File, ...]]:
+    """Return the content that the body makes, and the file that is the message.
+
+    given: the envelope; None where it is yet to be read from the request.
+    """
+    envelope = given or validated(EnvelopeIn, _asked(handler))
+    sender, to = envelope.mail_from, tuple(envelope.rcpt_to or ())
+    judged = read(bytes(handler.octets()), envelope_from=sender, envelope_to=to)
+    if isinstance(judged, list):
+        raise InvalidEmail(judged)
+    file = file_of(_NAME, judged.octets, _TYPE, None, now)
+    return _content(judged, sender, to, file), (file,)
+
+
+def _content(
+    original: Original, sender: Address | None, to: tuple[Address, ...], file: File
+) -> Content:
+    return Content(
+        sender=sender or original.sender,
+        to=to or original.to,
+        cc=() if to else original.cc,
+        bcc=() if to else original.bcc,
+        reply_to=original.reply_to,
+        subject=original.subject,
+        in_reply_to=original.in_reply_to,
+        references=original.references,
+        raw=file.attachment.id,
+        message_id=original.message_id,
+    )
+
+
+def _asked(handler: Handler) -> Mapping[str, Any]:
+    """Return what the query and the headers say, as JSON would."""
+    query = handler.request.query_arguments
+    asked: dict[str, Any] = {
+        name: handler.parameter(name) for name in query if name not in ENVELOPE
+    }
+    for name, header in _HEADERS.items():
+        values = handler.request.headers.get_list(header)
+        values += handler.get_query_arguments(name, strip=False)
+        if values:
+            asked[name] = values if name == "rcpt_to" else values[0]
+        if name == "mail_from" and len(values) > 1:
+            raise BadRequest("bad_parameter", f"{name} is there more than once.")
+    if asked.get("delay_seconds", "").isdecimal():
+        asked["delay_seconds"] = int(asked["delay_seconds"][:9])
+    if "draft" in asked:
+        asked["draft"] = {"true": True, "false": False}.get(asked["draft"], asked["draft"])
+    return asked

@@ -1,0 +1,38 @@
+"""``Prefer: wait=20``: answers that come when there is something new (RFC 7240 §4.3)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+
+from undosend.domain.clock import Clock
+
+LONGEST = 60
+"""Seconds after which a client has to ask again, whatever it prefers."""
+
+_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+
+
+def preferred_wait(headers: Iterable[str]) -> int | None:
+    """Return the seconds that the client wants to wait, at most ``LONGEST``; None if it does not.
+
+    A preference that cannot be understood is none (RFC 7240 §2).
+    """
+    for preference in ",".join(headers).split(","):
+        if match := _WAIT.fullmatch(preference):
+            return min(int(match[1]), LONGEST)
+    return None
+
+
+async def within(event: asyncio.Event, until: int, clock: Clock) -> None:
+    """Return when the event is set, or at that instant."""
+    either = [
+        asyncio.ensure_future(event.wait()),
+        asyncio.ensure_future(clock.sleep_until(until)),
+    ]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in either:
+            each.cancel()
