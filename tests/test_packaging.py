@@ -77,6 +77,7 @@ def test_what_is_easily_forgotten_is_there(contents: dict[str, bytes]) -> None:
         "undosend/_migrations/versions/0001_first_tables.py",
         "undosend/web/index.html",
         "undosend/web/style.css",
+        "undosend/web/problem.html",
         "undosend/web/docs/swagger-ui-bundle.js",
         "undosend/web/docs/LICENSE",
         "undosend/web/docs/NOTICE",
@@ -170,6 +171,9 @@ def test_the_installed_command_serves_its_pages_and_takes_mail(served: Service) 
         ("/livez", "application/json", b'"ok"'),
         ("/openapi.yaml", "application/yaml", b"openapi: 3.1"),
         ("/", "text/html", b"undosend"),
+        ("/docs", "text/html", b"swagger-ui-bundle.js"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", b"SwaggerUIBundle"),
+        ("/problems/too_late", "text/html", b"HTTP 409"),
     ):
         with urllib.request.urlopen(served.url + path) as answer:  # noqa: S310 - loopback
             assert answer.status == 200

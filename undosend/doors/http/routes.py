@@ -8,11 +8,12 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import URLSpec
+from tornado.template import Loader
 from tornado.web import Application, RequestHandler, url
 
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import Clock
-from undosend.doors.http import emails, ops
+from undosend.doors.http import emails, ops, pages
 from undosend.doors.http.base import Handler, NotFound
 from undosend.outbox import Outbox
 
@@ -34,6 +35,7 @@ def routes(
     """Return every route, with what its handler needs."""
     mail = {"outbox": outbox, "clock": clock}
     look = {"outbox": outbox}
+    made = {"templates": Loader(str(page))}
 
     def does(act: emails.Act, status: int = 200) -> dict[str, Any]:
         return {"act": act, "clock": clock, "status": status}
@@ -53,8 +55,16 @@ def routes(
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
-        url(r"/problems/([a-z_]{1,64})", ops.ProblemHandler, name="problem"),
-        url(r"/(style\.css)?", ops.PageHandler, {"folder": page}, name="page"),
+        url(r"/docs", pages.DocsHandler, name="docs"),
+        url(
+            r"/docs/(docs\.js|swagger-ui\.css|swagger-ui-bundle\.js)?",
+            pages.PageHandler,
+            {"folder": page / "docs", "policy": pages.TRYING},
+            name="docs_page",
+        ),
+        url(r"/problems", pages.ProblemsHandler, made, name="problems"),
+        url(r"/problems/([a-z_]{1,64})", pages.ProblemHandler, made, name="problem"),
+        url(r"/(style\.css)?", pages.PageHandler, {"folder": page}, name="page"),
     ]
     if inbox is not None:
         table.append(url(r"/dev/inbox", ops.DevInboxHandler, {"inbox": inbox}, name="dev_inbox"))
