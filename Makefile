@@ -7,10 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+WEB_DOCS := undosend/web/docs
+VENDORED := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint format docs migrate bench lock clean
+.PHONY: help setup run test check lint format docs migrate bench lock vendor clean
 
 help: ## List what can be made
 	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
@@ -51,6 +53,16 @@ lock: $(BIN)/pip ## Pin the requirements anew with hashes; ARGS=--upgrade takes 
 	$(PIP) install -q 'uv>=0.13,<0.14'
 	$(COMPILE) pyproject.toml -o requirements/run.txt $(ARGS)
 	$(COMPILE) pyproject.toml --group dev -o requirements/dev.txt $(ARGS)
+
+# npm only fetches and checks; what it fetched is unpacked, and nothing of it is run.
+vendor: ## Fetch the files of swagger-ui again, in the version that undosend/web/docs/README.md names
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	name=$$(sed -n 's/^    \(swagger-ui-dist@.*\)/\1/p' $(WEB_DOCS)/README.md); \
+	hash=$$(sed -n 's/^    sha512-//p' $(WEB_DOCS)/README.md); \
+	npm pack --silent --pack-destination "$$folder" "$$name"; \
+	found=$$(openssl dgst -sha512 -binary "$$folder"/*.tgz | base64 -w 0); \
+	test "$$found" = "$$hash" || { echo "$$name has the hash sha512-$$found, not the one in $(WEB_DOCS)/README.md." >&2; exit 1; }; \
+	tar -xzf "$$folder"/*.tgz -C $(WEB_DOCS) --no-same-owner --strip-components 1 $(addprefix package/,$(VENDORED))
 
 clean: ## Remove what the other targets made, except databases
 	rm -rf $(VENV) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

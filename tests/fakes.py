@@ -326,6 +326,7 @@ class World:
         self.relay = FakeRelay(stage, self.clock)
         self.tally = Tally()
         self.outbox = Outbox(spool=self.spool, clock=self.clock, policy=HoldPolicy())
+        self.drafts = Drafts(spool=self.spool, clock=self.clock)
         self.attempts = Attempts(
             spool=self.spool,
             relay=self.relay,

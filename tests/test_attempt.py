@@ -232,7 +232,7 @@ async def test_old_attempt_never_sends_an_old_text_nor_the_new_one(
 
     await world.outbox.undo(ACCOUNT, email.row.id)
     calm = content(text="in peace")
-    await world.outbox.edit(ACCOUNT, email.row.id, lambda _: calm)
+    await world.drafts.edit(ACCOUNT, email.row.id, lambda _: calm)
     await world.outbox.send(ACCOUNT, email.row.id, Timing(delay_seconds=0))
     world.stage.let_go()
     await world.releaser.idle()
@@ -254,7 +254,7 @@ async def test_new_revision_in_another_attempt_is_not_disturbed_by_the_old_one(
     await world.releaser.run_once()
     await world.stage.seen(point)
     await world.outbox.undo(ACCOUNT, email.row.id)
-    await world.outbox.edit(ACCOUNT, email.row.id, lambda _: content(text="in peace"))
+    await world.drafts.edit(ACCOUNT, email.row.id, lambda _: content(text="in peace"))
     await world.outbox.send(ACCOUNT, email.row.id, Timing(delay_seconds=0))
     await world.releaser.run_once()
     await world.stage.seen(point, times=2)

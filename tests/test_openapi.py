@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import schemathesis
@@ -24,8 +25,9 @@ from tests.http import stages
 from tests.http.live import living
 from tests.http.service import Answer, Service, letter, serving
 from undosend.domain.clock import SECOND, ManualClock
+from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagIn, TimingIn
-from undosend.doors.http.problems import KINDS
+from undosend.doors.http.problems import KINDS, problem
 from undosend.doors.http.routes import routes
 from undosend.hub import Hub
 from undosend.settings import data
@@ -161,20 +163,23 @@ def test_the_routes_and_the_document_name_the_same_calls(service: Service) -> No
     served = set()
     for path in DOCUMENT["paths"]:
         for spec in _table(service):
-            if spec.regex.match(path.replace("{id}", "em_x").replace("{code}", "too_late")):
+            if spec.regex.match(filled(path)):
                 methods = _methods(spec.handler_class)
                 served |= {(path, method) for method in methods}
     assert served == documented
 
 
 def test_every_route_is_in_the_document(service: Service) -> None:
-    filled = [
-        path.replace("{id}", "em_x").replace("{code}", "too_late") for path in DOCUMENT["paths"]
-    ]
+    paths = [filled(path) for path in DOCUMENT["paths"]]
 
-    lost = [s.name for s in _table(service) if not any(map(s.regex.match, filled))]
+    lost = [s.name for s in _table(service) if not any(map(s.regex.match, paths))]
 
     assert lost == []
+
+
+def filled(path: str) -> str:
+    """Return a path that a request can have."""
+    return path.format(id="em_x", code="too_late", file="docs.js")
 
 
 def _table(service: Service) -> list[Any]:
@@ -202,13 +207,22 @@ def test_every_problem_is_in_the_document_as_it_is() -> None:
 
     assert set(COMPONENTS["schemas"]["ProblemCode"]["enum"]) == set(KINDS)
     for code, kind in KINDS.items():
-        problem = shown[code]
-        assert (problem["code"], problem["status"], problem["title"]) == (
+        example = shown[code]
+        assert (example["code"], example["status"], example["title"]) == (
             code,
             kind.status,
             kind.title,
         )
-        assert problem["type"].endswith(f"/problems/{code}")
+        assert example["type"].endswith(f"/problems/{code}")
+
+
+@pytest.mark.parametrize("code", KINDS)
+def test_the_problem_that_a_page_shows_is_the_documents_example(code: str) -> None:
+    error, instance = EXAMPLES[code]
+
+    shown = problem(error, base_url="http://127.0.0.1:8000", instance=instance)
+
+    assert shown == COMPONENTS["examples"][code]["value"]
 
 
 @pytest.fixture
@@ -334,7 +348,7 @@ async def test_the_other_problems_are_described(service: Service) -> None:
 async def test_the_page_of_every_problem_opens(service: Service, code: str) -> None:
     shown = COMPONENTS["examples"][code]["value"]
 
-    page = await service.get(shown["type"].removeprefix(DOCUMENT["servers"][0]["url"]))
+    page = await service.get(urlsplit(shown["type"]).path)
 
     assert (page.status, page.type) == (200, "text/html; charset=UTF-8")
     assert shown["title"] in unescape(page.body.decode())
@@ -372,6 +386,10 @@ CONFIG = SchemathesisConfig.from_dict(
                 "include-operation-id": "listEmails",
                 "checks": {"positive_data_acceptance": {"expected-statuses": ["200", "400"]}},
             },
+            {  # It is the one that leads on to another.
+                "include-operation-id": "getDocs",
+                "checks": {"positive_data_acceptance": {"expected-statuses": ["301"]}},
+            },
             {  # It is there even after the email was deleted.
                 "include-operation-id": "getHistory",
                 "checks": {"use_after_free": {"enabled": False}},
@@ -408,7 +426,7 @@ def ask(live: str) -> Iterator[Ask]:
         def asked(case: Case) -> None:
             if case.meta and case.meta.generation.mode.is_positive and "{id}" in case.path:
                 case.path_parameters = {"id": email["id"]}
-            case.call_and_validate(base_url=live, session=session)
+            case.call_and_validate(base_url=live, session=session, allow_redirects=False)
 
         yield asked
 
@@ -443,7 +461,7 @@ def test_every_way_along_the_links_is_answered_as_described(
     contract: BaseSchema, live: str
 ) -> None:
     def there(*_: Any) -> dict[str, Any]:
-        return {"base_url": live}
+        return {"base_url": live, "allow_redirects": False}
 
     machine = contract.as_state_machine()
     wanderer: Any = type("Wanderer", (machine,), {"get_call_kwargs": there})

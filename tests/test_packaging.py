@@ -18,6 +18,10 @@ from tests.system.service import Service, until
 from undosend import __version__
 
 ROOT = Path(__file__).parent.parent
+VENDORED = {
+    f"undosend/web/docs/{name}"
+    for name in ("LICENSE", "NOTICE", "README.md", "swagger-ui-bundle.js.LICENSE.txt")
+}
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,14 @@ def test_what_is_easily_forgotten_is_there(contents: dict[str, bytes]) -> None:
         "undosend/_migrations/versions/0001_first_tables.py",
         "undosend/web/index.html",
         "undosend/web/style.css",
+        "undosend/web/problem.html",
+        "undosend/web/docs/swagger-ui-bundle.js",
+        "undosend/web/docs/LICENSE",
+        "undosend/web/docs/NOTICE",
     ):
         assert contents[name], name
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in contents)
+    for licence in ("LICENSE", "undosend/web/docs/LICENSE", "undosend/web/docs/NOTICE"):
+        assert any(name.endswith(f".dist-info/licenses/{licence}") for name in contents), licence
 
 
 def test_nothing_is_in_the_wheel_by_accident(contents: dict[str, bytes]) -> None:
@@ -84,7 +93,7 @@ def test_nothing_is_in_the_wheel_by_accident(contents: dict[str, bytes]) -> None
     for name in contents:
         assert name.startswith(("undosend/", information)), name
         kind = Path(name).suffix
-        if name.startswith("undosend/"):
+        if name.startswith("undosend/") and name not in VENDORED:
             assert kind in {".py", ".html", ".css", ".js", ".svg", ".yaml", ".typed"}, name
         assert "test" not in Path(name).stem, name
 
@@ -162,6 +171,9 @@ def test_the_installed_command_serves_its_pages_and_takes_mail(served: Service) 
         ("/livez", "application/json", b'"ok"'),
         ("/openapi.yaml", "application/yaml", b"openapi: 3.1"),
         ("/", "text/html", b"undosend"),
+        ("/docs", "text/html", b"swagger-ui-bundle.js"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript", b"SwaggerUIBundle"),
+        ("/problems/too_late", "text/html", b"HTTP 409"),
     ):
         with urllib.request.urlopen(served.url + path) as answer:  # noqa: S310 - loopback
             assert answer.status == 200

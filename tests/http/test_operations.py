@@ -11,12 +11,9 @@ from tests.http.service import Service, serving
 from undosend.domain.change import Change
 from undosend.domain.email import Email, File, Row
 from undosend.domain.errors import Unavailable
-from undosend.doors.http.problems import KINDS
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
 from undosend.spool.port import NOTHING, Agenda, Listing, Logged, Page, Rewrite
-
-WEB = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 async def test_the_living_says_so(service: Service) -> None:
@@ -38,31 +35,6 @@ async def test_a_releaser_that_does_not_look_is_not_ready(service: Service) -> N
 
     assert answer.status == 503
     assert list(answer.json["reasons"]) == ["releaser"]
-
-
-@pytest.mark.parametrize("path", ["/", "/problems/too_late"])
-async def test_a_page_runs_and_loads_nothing(service: Service, path: str) -> None:
-    answer = await service.get(path)
-
-    assert (answer.status, answer.type) == (200, "text/html; charset=UTF-8")
-    assert answer.headers["Content-Security-Policy"] == WEB
-    assert b"<script" not in answer.body
-    assert b"http://" not in answer.body
-    assert b"https://" not in answer.body
-
-
-async def test_the_style_sheet_is_there(service: Service) -> None:
-    answer = await service.get("/style.css")
-
-    assert (answer.status, answer.type) == (200, "text/css; charset=UTF-8")
-
-
-@pytest.mark.parametrize("code", KINDS)
-async def test_a_problem_is_explained_to_people(service: Service, code: str) -> None:
-    answer = await service.get(f"/problems/{code}")
-
-    assert answer.status == 200
-    assert f"HTTP {KINDS[code].status}".encode() in answer.body
 
 
 async def test_links_start_with_the_public_address() -> None:

@@ -102,6 +102,18 @@ class View:
         return f"{base_url}/v1/undo/{token}"
 
 
+def undone(row: Row) -> dict[str, Any]:
+    """Return what somebody hears who undid by a link, and may read nothing more."""
+    return {
+        "object": "email",
+        "id": row.id,
+        "status": row.state,
+        "undo_status": undo_status(row),
+        "revision": row.revision,
+        "version": row.version,
+    }
+
+
 def attachment(file: Attachment) -> dict[str, Any]:
     """Return what is known of the file."""
     return {

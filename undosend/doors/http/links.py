@@ -6,26 +6,25 @@ button, because mail scanners and previews follow every link they find.
 
 from __future__ import annotations
 
-from html import escape
-
+from tornado.template import Loader
 from tornado.web import HTTPError
 
 from undosend.domain.email import Email, State
 from undosend.domain.errors import UndosendError
-from undosend.doors.http.answers import UNDO, undo_seconds_left, undo_status
-from undosend.doors.http.mail import MailHandler
+from undosend.doors.http import answers
+from undosend.doors.http.mail import Desk, MailHandler
+from undosend.doors.http.pages import READING
 
-_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'self'"
-_PAGE = """<!doctype html><html lang=en><meta charset=utf-8>
-<meta name=viewport content="width=device-width"><meta name=robots content=noindex>
-<title>{title}</title><link rel=stylesheet href=/style.css>
-<main><h1>{title}</h1><p>{text}</p>{button}</main></html>
-"""
-_BUTTON = "<form method=post><button>Undo send</button></form>"
+_POLICY = READING.replace("form-action 'none'", "form-action 'self'")
 
 
 class UndoLinkHandler(MailHandler):
     """One undo link."""
+
+    def initialize(self, *, desk: Desk, templates: Loader) -> None:  # type: ignore[override]
+        """Take the collaborators, and what makes the page."""
+        super().initialize(desk=desk)
+        self.templates = templates
 
     def set_default_headers(self) -> None:
         """Let the link, which is a right, leak to no one."""
@@ -37,8 +36,9 @@ class UndoLinkHandler(MailHandler):
         account, email_id, revision = self._meant(token)
         email = await self.outbox.get(account, email_id)
         if email.row.revision != revision:
-            return self._page("This link has had its time", "The email was edited and sent anew.")
-        return self._standing(email)
+            self._page("This link has had its time", "The email was edited and sent anew.")
+        else:
+            self._standing(email)
 
     async def post(self, token: str) -> None:
         """Undo."""
@@ -50,23 +50,15 @@ class UndoLinkHandler(MailHandler):
             if not self._for_a_person() or refused.code == "unavailable":
                 raise
             self.set_status(409)
-            return self._page("Not undone", str(refused))
+            self._page("Not undone", str(refused))
+            return
         if self._for_a_person():
-            return self._page("Undone", "The email is a draft again. It was not sent.")
-        row = email.row
-        return self.answer(
-            {
-                "object": "email",
-                "id": row.id,
-                "status": row.state,
-                "undo_status": undo_status(row),
-                "revision": row.revision,
-                "version": row.version,
-            }
-        )
+            self._page("Undone", "The email is a draft again. It was not sent.")
+        else:
+            self.answer(answers.undone(email.row))
 
     def _meant(self, token: str) -> tuple[str, str, int]:
-        text = self.desk.view.signer.read(UNDO, token)
+        text = self.desk.view.signer.read(answers.UNDO, token)
         if text is None:
             raise HTTPError(404)
         account, email_id, revision = text.rsplit(" ", 2)
@@ -80,14 +72,16 @@ class UndoLinkHandler(MailHandler):
         row = email.row
         subject = email.content.subject or "(no subject)"
         if row.state is State.DRAFT:
-            return self._page("Undone", f"“{subject}” is a draft. It was not sent.")
-        if undo_status(row) != "pending":
-            return self._page("Too late to undo", f"“{subject}” is {row.state}.")
-        seconds = round(undo_seconds_left(row, self.now))
-        text = f"“{subject}” will be sent in about {seconds} seconds, unless you undo it."
-        return self._page("Undo send?", text, _BUTTON)
+            self._page("Undone", f"“{subject}” is a draft. It was not sent.")
+        elif answers.undo_status(row) != "pending":
+            self._page("Too late to undo", f"“{subject}” is {row.state}.")
+        else:
+            seconds = round(answers.undo_seconds_left(row, self.now))
+            text = f"“{subject}” will be sent in about {seconds} seconds, unless you undo it."
+            self._page("Undo send?", text, button=True)
 
-    def _page(self, title: str, text: str, button: str = "") -> None:
+    def _page(self, title: str, text: str, *, button: bool = False) -> None:
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.set_header("Content-Security-Policy", _POLICY)
-        self.finish(_PAGE.format(title=escape(title), text=escape(text), button=button))
+        page = self.templates.load("undo.html")
+        self.finish(page.generate(title=title, text=text, button=button))

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from html import escape
 from pathlib import Path
-
-from tornado.web import HTTPError
 
 from undosend.devinbox import DevInbox
 from undosend.doors.http import answers
 from undosend.doors.http.base import Handler
-from undosend.doors.http.problems import KINDS
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """Return what is not ready, by name, with a sentence each; nothing where all is."""
 
 _INBOX_PAGE, _INBOX_MOST = 1000, 10_000
-_PAGE_POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 class LiveHandler(Handler):
@@ -54,40 +49,6 @@ class OpenApiHandler(Handler):
         """Show the document."""
         self.set_header("Content-Type", "application/yaml")
         self.finish(self.document.read_bytes())
-
-
-class PageHandler(Handler):
-    """``/``: what this is, for a browser that comes by; with its style sheet."""
-
-    def initialize(self, *, folder: Path) -> None:
-        """Take where the page lies."""
-        self.folder = folder
-
-    def get(self, name: str = "") -> None:
-        """Show the page or its style sheet."""
-        file = self.folder / (name or "index.html")
-        kind = "text/css" if file.suffix == ".css" else "text/html"
-        self.set_header("Content-Type", f"{kind}; charset=UTF-8")
-        self.set_header("Content-Security-Policy", _PAGE_POLICY)
-        self.finish(file.read_bytes())
-
-
-class ProblemHandler(Handler):
-    """``/problems/{code}``: what a problem means and what to do."""
-
-    def get(self, code: str) -> None:
-        """Explain it."""
-        kind = KINDS.get(code)
-        if kind is None:
-            raise HTTPError(404)
-        self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.set_header("Content-Security-Policy", _PAGE_POLICY)
-        self.finish(
-            "<!doctype html><html lang=en><meta charset=utf-8>"
-            f"<title>{escape(kind.title)}</title><link rel=stylesheet href=/style.css>"
-            f"<main><p><code>{code}</code> &middot; HTTP {kind.status}</p>"
-            f"<h1>{escape(kind.title)}</h1><p>{escape(kind.advice)}</p></main></html>"
-        )
 
 
 class DevInboxHandler(Handler):

@@ -1,6 +1,6 @@
 """The one table from errors to HTTP: problem documents after RFC 9457.
 
-``TITLES`` is also what the page ``/problems/<code>`` shows, so it is written for the person
+``KINDS`` is also what the page ``/problems/<code>`` shows, so it is written for the person
 who meets the code for the first time.
 """
 
@@ -21,10 +21,11 @@ from undosend.domain.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of problem: HTTP status, a title that never changes, and what to do about it."""
+    """A kind of problem: HTTP status, a title that never changes, what it means, what to do."""
 
     status: int
     title: str
+    meaning: str
     advice: str
 
 
@@ -32,110 +33,141 @@ KINDS: Mapping[str, Kind] = {
     "malformed_json": Kind(
         400,
         "The body is not strict JSON",
+        "The body could not be read as one JSON value, so nothing in it was looked at and nothing "
+        "was done. Reading is strict, because parsers disagree about what is not.",
         "Send one JSON value in UTF-8: no trailing commas or comments, no member twice, no NaN, "
         "at most 32 levels deep. The detail says where reading stopped.",
     ),
     "malformed_form": Kind(
         400,
         "The body is not a form with files",
+        "The body was said to be multipart/form-data but could not be read as that, or has no "
+        "file in it. Nothing was attached.",
         "Send multipart/form-data as browsers and curl -F do: one part with a filename for each "
         "file, and at most one field, content_id. The detail says what is wrong.",
     ),
     "bad_parameter": Kind(
         400,
         "A query parameter or header is wrong",
+        "A query parameter or header has a value that cannot be taken, is there twice, or is not "
+        "known here. Unknown ones are refused, so that no typing mistake goes unnoticed.",
         "The detail names the parameter or header and what it takes.",
     ),
     "not_found": Kind(
         404,
         "There is nothing here",
-        "Check the path and the id. An email of another account, or one that was deleted, "
-        "looks the same as one that never was.",
+        "No call has this path, or there is no email with this id. An email of another account, "
+        "or one that was deleted, looks the same as one that never was.",
+        "Check the path and the id.",
     ),
     "method_not_allowed": Kind(
-        405, "This path does not take this method", "The Allow header lists those it takes."
+        405,
+        "This path does not take this method",
+        "The path is right and the method is not; nothing was done.",
+        "The Allow header lists the methods that the path takes.",
     ),
     "too_late": Kind(
         409,
         "Too late: the email is leaving or has left",
-        "The point of no return is a commit just before the message is handed over. The "
-        "member email_status says where the email stands; sent_at says when it left.",
+        "The point of no return is a commit just before the message is handed over, and this "
+        "email has passed it. Nothing was changed.",
+        "Say so to whoever asked. The member email_status says where the email stands; sent_at "
+        "says when it left. While it is sending, read it again to learn how that ends.",
     ),
     "delivery_uncertain": Kind(
         409,
         "The email may have been delivered",
         "The line to the relay broke while the message was handed over, and nobody can know "
-        "whether it arrived. Undo cannot promise anything then. Cancel stops further attempts.",
+        "whether it arrived. Undo cannot promise anything then, so it changes nothing.",
+        "Say that it may have left. While email_status is retrying, cancel stops further "
+        "attempts; once it is unknown, reopen makes it a draft, and sending that may deliver the "
+        "email twice.",
     ),
     "not_draft": Kind(
         409,
         "The email is not a draft",
-        "Content can be changed, sent and deleted only while no timer holds the email. Undo "
-        "makes a held email a draft again, under the same id.",
+        "Content can be changed and sent only while the email is a draft; deleted only while it "
+        "is a draft or has ended. A timer or the relay has this one, or it has ended.",
+        "Undo makes a held email a draft again, under the same id; reopen does it for one that "
+        "failed, expired, was canceled or is unknown. The member email_status says where it "
+        "stands.",
     ),
     "not_held": Kind(
         409,
         "The email is not held",
-        "Undo, reschedule and send-now are for emails that wait for their time. Send a draft "
-        "to hold it; reopen an email that has ended.",
+        "Undo, cancel, reschedule and send-now are for emails that wait for their time, and this "
+        "one does not.",
+        "Send a draft to hold it; reopen an email that has ended. The member email_status says "
+        "which it is.",
     ),
     "not_final": Kind(
         409,
         "The email has not ended",
-        "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown. "
-        "Undo a held email instead.",
+        "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown.",
+        "Undo a held email instead: it becomes a draft just so.",
     ),
     "idempotency_in_progress": Kind(
         409,
         "A request with this Idempotency-Key is being worked on",
-        "Two requests with one key are here at the same time. Repeat this one after the time in "
-        "Retry-After: it will be answered with what the other one came to.",
+        "Two requests with one key are here at the same time, and this one did nothing.",
+        "Repeat it after the time in Retry-After: it will be answered with what the other one "
+        "came to.",
     ),
     "version_mismatch": Kind(
         412,
         "The email has changed since you read it",
+        "If-Match named a version that is no longer the email's: somebody or the clock was "
+        "faster. Nothing was changed. The member version says where the email is now.",
         "Read it again, look at what changed, and repeat with the new ETag in If-Match.",
     ),
     "too_large": Kind(
         413,
         "The request or the message is too large",
         "A message may have 25 MiB on the wire, where attachments grow by 37 %; text and html "
-        "1 MiB each.",
+        "1 MiB each. Nothing was kept or changed.",
+        "Make it smaller: leave attachments out, or put them elsewhere and send links.",
     ),
     "unsupported_media_type": Kind(
         415,
         "The body's type or encoding is not taken",
+        "The Content-Type is not JSON in UTF-8, or the body is compressed. It was not read, and "
+        "nothing was done.",
         "Send Content-Type: application/json in UTF-8, without Content-Encoding.",
     ),
     "invalid_email": Kind(
         422,
         "The email cannot be taken as it is",
+        "The body is JSON, but something in it is missing, unknown or not allowed. Nothing was "
+        "kept or changed.",
         "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
-        "and a sentence. Nothing was kept or changed.",
+        "and a sentence. Mend all of it and repeat the request.",
     ),
     "idempotency_mismatch": Kind(
         422,
         "The Idempotency-Key belongs to another request",
         "Within a day a key stands for one request: the same method, path, query and body. "
-        "Nothing was done now. Repeat the first request as it was, or make a new key.",
+        "Another one came with it now, and nothing was done.",
+        "Repeat the first request as it was, or make a new key.",
     ),
     "internal": Kind(
         500,
         "undosend made a mistake",
-        "This is our fault, not yours. Whether the change happened is not known: read the email "
-        "before you repeat it. The service's log has the trace.",
+        "This is our fault, not yours. Whether the change happened is not known.",
+        "Read the email before you repeat the request. The service's log has the trace.",
     ),
     "unavailable": Kind(
         503,
         "The spool cannot answer",
-        "The database failed or is too busy. Whether the change happened is not known: read the "
-        "email, or repeat the request after the time in Retry-After.",
+        "The database failed or is too busy. Whether the change happened is not known.",
+        "Read the email, or repeat the request after the time in Retry-After. Undo can always be "
+        "repeated.",
     ),
     "draining": Kind(
         503,
         "The service is stopping",
-        "It takes no new mail; undo and cancel still work until it has ended. Repeat the "
-        "request after the time in Retry-After.",
+        "It takes no new mail, and nothing of this request was kept. Undo and cancel still work "
+        "until it has ended; what is held stays held for the next start.",
+        "Repeat the request after the time in Retry-After.",
     ),
 }
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import URLSpec
+from tornado.template import Loader
 from tornado.web import Application, RequestHandler, url
 
 from undosend.devinbox import DevInbox
-from undosend.doors.http import attachments, batches, emails, links, ops
+from undosend.doors.http import attachments, batches, emails, links, ops, pages
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.mail import Desk
 
@@ -33,6 +34,7 @@ def routes(
     """Return every route, with what its handler needs."""
     mail = {"desk": desk}
     outbox = desk.outbox
+    made = {"templates": Loader(str(page))}
 
     def does(act: emails.Act) -> dict[str, Any]:
         return {"desk": desk, "act": act}
@@ -67,12 +69,25 @@ def routes(
             {**mail, "act": outbox.cancel_group, "done": "canceled"},
             name="cancel_group",
         ),
-        url(r"/v1/undo/([A-Za-z0-9_-]{1,1000})", links.UndoLinkHandler, mail, name="undo_link"),
+        url(
+            r"/v1/undo/([A-Za-z0-9_-]{1,1000})",
+            links.UndoLinkHandler,
+            mail | made,
+            name="undo_link",
+        ),
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
-        url(r"/problems/([a-z_]{1,64})", ops.ProblemHandler, name="problem"),
-        url(r"/(style\.css)?", ops.PageHandler, {"folder": page}, name="page"),
+        url(r"/docs", pages.DocsHandler, name="docs"),
+        url(
+            r"/docs/(docs\.js|swagger-ui\.css|swagger-ui-bundle\.js)?",
+            pages.PageHandler,
+            {"folder": page / "docs", "policy": pages.TRYING},
+            name="docs_page",
+        ),
+        url(r"/problems", pages.ProblemsHandler, made, name="problems"),
+        url(r"/problems/([a-z_]{1,64})", pages.ProblemHandler, made, name="problem"),
+        url(r"/(style\.css)?", pages.PageHandler, {"folder": page}, name="page"),
     ]
     if inbox is not None:
         table.append(url(r"/dev/inbox", ops.DevInboxHandler, {"inbox": inbox}, name="dev_inbox"))

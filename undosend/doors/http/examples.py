@@ -1,0 +1,143 @@
+"""One error of each kind, as a client meets it: for the pages that explain them.
+
+A test compares them with the examples in the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from undosend.domain.clock import SECOND
+from undosend.domain.email import State
+from undosend.domain.errors import (
+    Draining,
+    EmailNotFound,
+    FieldError,
+    InvalidEmail,
+    TooLarge,
+    Unavailable,
+    UndosendError,
+    VersionMismatch,
+    WrongState,
+)
+from undosend.domain.rules import MESSAGE_LIMIT
+from undosend.doors.http.problems import BadRequest
+
+_EMAILS = "/v1/emails"
+_ID = "em_01KBR3X9000003064ESP82K3F6"
+_EMAIL = f"{_EMAILS}/{_ID}"
+_LEFT = 1_795_426_211 * SECOND + 40_000
+
+
+EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
+    "malformed_json": (
+        BadRequest(
+            "malformed_json",
+            "Expecting property name enclosed in double quotes in line 1, column 19.",
+        ),
+        _EMAILS,
+    ),
+    "malformed_form": (
+        BadRequest("malformed_form", "No part of the form has a filename."),
+        f"{_EMAIL}/attachments",
+    ),
+    "bad_parameter": (
+        BadRequest(
+            "bad_parameter",
+            "There is no query parameter 'offset' here (after, before, limit, status).",
+        ),
+        _EMAILS,
+    ),
+    "not_found": (EmailNotFound(_ID), _EMAIL),
+    "method_not_allowed": (
+        BadRequest("method_not_allowed", "See the Allow header for the methods this path takes."),
+        f"{_EMAIL}/undo",
+    ),
+    "too_late": (
+        WrongState("too_late", State.SENT, "Too late to undo: the email has left.", sent_at=_LEFT),
+        f"{_EMAIL}/undo",
+    ),
+    "delivery_uncertain": (
+        WrongState(
+            "delivery_uncertain",
+            State.RETRYING,
+            "Cannot undo: the email may have been delivered. Cancel stops further attempts.",
+        ),
+        f"{_EMAIL}/undo",
+    ),
+    "not_draft": (
+        WrongState(
+            "not_draft",
+            State.HELD,
+            "Cannot edit: the email is held. Undo makes it a draft, cancel ends it.",
+        ),
+        _EMAIL,
+    ),
+    "not_held": (
+        WrongState(
+            "not_held",
+            State.CANCELED,
+            "Cannot undo: the email was canceled. Reopen makes it a draft.",
+        ),
+        f"{_EMAIL}/undo",
+    ),
+    "not_final": (
+        WrongState(
+            "not_final",
+            State.HELD,
+            "Cannot reopen: the email is held. Undo makes it a draft, cancel ends it.",
+        ),
+        f"{_EMAIL}/reopen",
+    ),
+    "version_mismatch": (VersionMismatch(4), _EMAIL),
+    "too_large": (
+        TooLarge(
+            f"The message, with its attachments in base64, is over {MESSAGE_LIMIT} octets.",
+            MESSAGE_LIMIT,
+        ),
+        _EMAILS,
+    ),
+    "unsupported_media_type": (
+        BadRequest(
+            "unsupported_media_type",
+            "The body's type is text/plain. Send Content-Type: application/json.",
+        ),
+        _EMAILS,
+    ),
+    "invalid_email": (
+        InvalidEmail(
+            [
+                FieldError("/delay_second", "unknown_member", "There is no such member here."),
+                FieldError(
+                    "/to/0",
+                    "invalid_address",
+                    "An address is one name, one @ and one domain: ann@example.com.",
+                ),
+                FieldError("/text", "no_content", "Give text, html or both."),
+            ]
+        ),
+        _EMAILS,
+    ),
+    "idempotency_in_progress": (
+        BadRequest(
+            "idempotency_in_progress",
+            "A request with this Idempotency-Key is being worked on. Repeat it in a moment.",
+        ),
+        _EMAILS,
+    ),
+    "idempotency_mismatch": (
+        BadRequest(
+            "idempotency_mismatch",
+            "This Idempotency-Key came with another request before. Repeat that one as it was, "
+            "or use a new key.",
+        ),
+        _EMAILS,
+    ),
+    "internal": (
+        BadRequest("internal", "Something went wrong here; the log has the details."),
+        _EMAILS,
+    ),
+    "unavailable": (Unavailable(), _EMAILS),
+    "draining": (Draining(), _EMAILS),
+}
+"""Of each code an error and the path it was the answer of."""
