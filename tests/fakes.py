@@ -17,14 +17,27 @@ from undosend.attempt import Attempts
 from undosend.domain.change import Change
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.domain.email import Address, Content, Email, File, Row, State
-from undosend.domain.errors import Unavailable
+from undosend.domain.errors import Unavailable, UndosendError
 from undosend.domain.holding import HoldPolicy, Timing
 from undosend.domain.retry import Reply, RetryPolicy
+from undosend.domain.submission import Submission
+from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
 from undosend.relay.port import Lost, Offered, Relay, Unreached
 from undosend.releaser import Releaser
-from undosend.spool.port import NOTHING, Agenda, Lease, Listing, Logged, Page, Rewrite, Spool
+from undosend.spool.port import (
+    NOTHING,
+    Agenda,
+    Lease,
+    Listing,
+    Logged,
+    New,
+    Page,
+    Receipt,
+    Rewrite,
+    Spool,
+)
 
 PATIENCE = 10.0
 """Seconds after which a fact that has not come fails the test."""
@@ -266,6 +279,20 @@ class WatchedSpool:
         return await self._do(
             "attachment", lambda: self._spool.attachment(account, email_id, attachment_id)
         )
+
+    async def change_group(
+        self, change: Change, group_id: str
+    ) -> Mapping[str, Row | UndosendError]:
+        return await self._do("change_group", lambda: self._spool.change_group(change, group_id))
+
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        return await self._do("receipt", lambda: self._spool.receipt(account, scope, key))
+
+    async def secret(self, name: str, fresh: bytes) -> bytes:
+        return await self._do("secret", lambda: self._spool.secret(name, fresh))
+
+    async def forget_receipts(self, *, before: int) -> None:
+        await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))
 
     async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
         return await self._do(

@@ -20,11 +20,17 @@ from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
 from undosend.domain.email import Attachment, Recipient, Row
 from undosend.domain.holding import HoldPolicy
+from undosend.doors.http.answers import View
+from undosend.doors.http.mail import Desk
+from undosend.doors.http.once import Once
 from undosend.doors.http.routes import routes
+from undosend.drafts import Drafts
+from undosend.hub import Hub
 from undosend.outbox import Outbox
+from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import Logged
-from undosend.spool.tables import attachments, emails, events, recipients
+from undosend.spool.port import Logged, Receipt
+from undosend.spool.tables import attachments, emails, events, receipts, recipients
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "undosend").rglob("*.py"))
@@ -72,7 +78,13 @@ class Layer:
 
 DOMAIN = "undosend.domain"
 SPOOL_PORT, RELAY_PORT = "undosend.spool.port", "undosend.relay.port"
-CORE = ("undosend.hub", "undosend.outbox", "undosend.attempt", "undosend.releaser")
+CORE = (
+    "undosend.hub",
+    "undosend.outbox",
+    "undosend.drafts",
+    "undosend.attempt",
+    "undosend.releaser",
+)
 ROOTS = ("undosend.app", "undosend.cli")
 
 # The first layer that has a module is the module's.
@@ -92,8 +104,17 @@ LAYERS = (
     Layer(
         ("undosend.doors.http",),
         # The development inbox is shown by the door, as the relay that it stands for is not.
-        (DOMAIN, SPOOL_PORT, "undosend.outbox", "undosend.doors.http", "undosend.devinbox"),
-        ("tornado", "pydantic", "pydantic_core", "structlog"),
+        (
+            DOMAIN,
+            SPOOL_PORT,
+            "undosend.outbox",
+            "undosend.drafts",
+            "undosend.hub",
+            "undosend.signing",
+            "undosend.doors.http",
+            "undosend.devinbox",
+        ),
+        ("tornado", "pydantic", "pydantic_core", "structlog", "multipart"),
     ),
     Layer(("undosend.devinbox", "undosend.devmail"), ("undosend.domain.clock", "undosend.devmail")),
     Layer(("undosend.logs",), (DOMAIN, SPOOL_PORT), ("structlog",)),
@@ -308,6 +329,7 @@ def test_importing_every_module_opens_nothing() -> None:
         (Row, emails, []),
         (Logged, events, []),
         (Attachment, attachments, ["email_id", "body"]),
+        (Receipt, receipts, []),
         (Recipient, recipients, ["email_id", "position"]),
     ],
 )
@@ -321,14 +343,20 @@ def test_a_value_has_its_tables_columns_in_their_order(
 
 def url_table() -> list[URLSpec]:
     clock = ManualClock()
-    outbox = Outbox(spool=MemorySpool(lambda _: None), clock=clock, policy=HoldPolicy())
+    spool = MemorySpool(lambda _: None)
+    outbox = Outbox(spool=spool, clock=clock, policy=HoldPolicy())
 
     async def ready() -> dict[str, str]:
         return {}
 
     return routes(
-        outbox=outbox,
-        clock=clock,
+        desk=Desk(
+            outbox,
+            Drafts(spool=spool, clock=clock),
+            View(clock, Signer(b"a key")),
+            Hub(),
+            Once(outbox),
+        ),
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",
         page=ROOT / "undosend" / "web",

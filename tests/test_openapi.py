@@ -184,8 +184,7 @@ def filled(path: str) -> str:
 
 def _table(service: Service) -> list[Any]:
     return routes(
-        outbox=service.outbox,
-        clock=service.clock,
+        desk=service.desk,
         readiness=_ready,
         openapi=CONTRACT,
         page=Path(),
@@ -198,8 +197,7 @@ async def _ready() -> dict[str, str]:
 
 
 def _methods(handler: Any) -> set[str]:
-    allowed = handler._allowed(handler.__new__(handler))
-    return {method.lower() for method in allowed} - {"head"}
+    return {method.lower() for method in handler.methods()} - {"head"}
 
 
 def test_every_problem_is_in_the_document_as_it_is() -> None:

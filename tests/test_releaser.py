@@ -22,6 +22,7 @@ from undosend.domain.clock import SECOND, SystemClock
 from undosend.domain.email import Delivery, Email, State
 from undosend.domain.errors import Unavailable, WrongState
 from undosend.domain.holding import Timing
+from undosend.domain.submission import Submission
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress
 

@@ -69,11 +69,11 @@ def _index_what_is_there(connection: sa.Connection) -> None:
     some = sa.text(
         "SELECT emails.id, emails.account, contents.document FROM emails "
         "JOIN contents ON contents.email_id = emails.id "
-        f"WHERE emails.id > :last ORDER BY emails.id LIMIT {_AT_ONCE}"
+        "WHERE emails.id > :last ORDER BY emails.id LIMIT :most"
     )
     one = sa.text("INSERT INTO terms (account, term, email_id) VALUES (:account, :term, :id)")
     last = ""
-    while found := connection.execute(some, {"last": last}).all():
+    while found := connection.execute(some, {"last": last, "most": _AT_ONCE}).all():
         terms = [
             {"account": account, "term": term, "id": email_id}
             for email_id, account, document in found

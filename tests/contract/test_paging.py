@@ -36,7 +36,7 @@ async def test_a_page_shows_whole_emails_newest_first(
     page = await store.spool.page(ACCOUNT, Listing())
 
     assert list(page.emails) == [an_email(row) for row in newest_first]
-    assert not page.has_more
+    assert page.end is None
 
 
 @pytest.mark.parametrize("limit", range(1, 9))
@@ -46,9 +46,9 @@ async def test_pages_forward_show_each_email_once(
     shown: list[str] = []
     page = await store.spool.page(ACCOUNT, Listing(limit))
     shown += ids(page)
-    while page.has_more:
+    while page.end is not None:
         assert len(page.emails) == limit
-        page = await store.spool.page(ACCOUNT, Listing(limit, after=shown[-1]))
+        page = await store.spool.page(ACCOUNT, Listing(limit, below=shown[-1]))
         assert page.emails, "more was promised"
         shown += ids(page)
 
@@ -60,11 +60,11 @@ async def test_pages_backward_show_each_email_once(
     store: Store, newest_first: list[Row], limit: int
 ) -> None:
     shown: list[str] = []
-    page = await store.spool.page(ACCOUNT, Listing(limit, before=newest_first[-1].id))
+    page = await store.spool.page(ACCOUNT, Listing(limit, above=newest_first[-1].id, upwards=True))
     shown = ids(page)
-    while page.has_more:
+    while page.end is not None:
         assert len(page.emails) == limit
-        page = await store.spool.page(ACCOUNT, Listing(limit, before=shown[0]))
+        page = await store.spool.page(ACCOUNT, Listing(limit, above=shown[0], upwards=True))
         assert page.emails, "more was promised"
         shown = ids(page) + shown
 
@@ -74,36 +74,36 @@ async def test_pages_backward_show_each_email_once(
 async def test_a_page_before_an_email_ends_right_before_it(
     store: Store, newest_first: list[Row]
 ) -> None:
-    page = await store.spool.page(ACCOUNT, Listing(2, before=newest_first[4].id))
+    page = await store.spool.page(ACCOUNT, Listing(2, above=newest_first[4].id, upwards=True))
 
     assert ids(page) == of(newest_first[2:4])
-    assert page.has_more
+    assert page.end is not None
 
 
 async def test_a_page_between_two_emails_holds_neither(
     store: Store, newest_first: list[Row]
 ) -> None:
-    between = Listing(2, after=newest_first[1].id, before=newest_first[5].id)
+    between = Listing(2, below=newest_first[1].id, above=newest_first[5].id)
 
     page = await store.spool.page(ACCOUNT, between)
 
     assert ids(page) == of(newest_first[2:4])
-    assert page.has_more
+    assert page.end is not None
 
 
 async def test_behind_the_last_email_lies_nothing(store: Store, newest_first: list[Row]) -> None:
-    behind = await store.spool.page(ACCOUNT, Listing(after=newest_first[-1].id))
-    before = await store.spool.page(ACCOUNT, Listing(before=newest_first[0].id))
+    behind = await store.spool.page(ACCOUNT, Listing(below=newest_first[-1].id))
+    before = await store.spool.page(ACCOUNT, Listing(above=newest_first[0].id, upwards=True))
 
-    assert (ids(behind), behind.has_more) == ([], False)
-    assert (ids(before), before.has_more) == ([], False)
+    assert (ids(behind), behind.end is not None) == ([], False)
+    assert (ids(before), before.end is not None) == ([], False)
 
 
 async def test_a_cursor_outlives_its_email(store: Store, newest_first: list[Row]) -> None:
     draft = next(row for row in newest_first[1:] if row.state is State.DRAFT)
     await store.spool.change(a_change(Event.DELETE, draft))
 
-    page = await store.spool.page(ACCOUNT, Listing(after=draft.id))
+    page = await store.spool.page(ACCOUNT, Listing(below=draft.id))
 
     assert ids(page) == of(newest_first[newest_first.index(draft) + 1 :])
 
@@ -113,11 +113,11 @@ async def test_only_the_wished_states_are_shown(store: Store, newest_first: list
 
     page = await store.spool.page(ACCOUNT, Listing(2, states=frozenset({State.DRAFT})))
     rest = await store.spool.page(
-        ACCOUNT, Listing(2, after=drafts[1].id, states=frozenset({State.DRAFT, State.SENT}))
+        ACCOUNT, Listing(2, below=drafts[1].id, states=frozenset({State.DRAFT, State.SENT}))
     )
 
-    assert (ids(page), page.has_more) == (of(drafts[:2]), True)
-    assert (ids(rest), rest.has_more) == (of(drafts[2:]), False)
+    assert (ids(page), page.end is not None) == (of(drafts[:2]), True)
+    assert (ids(rest), rest.end is not None) == (of(drafts[2:]), False)
 
 
 async def test_states_and_a_cursor_backward_go_together(
@@ -126,6 +126,8 @@ async def test_states_and_a_cursor_backward_go_together(
     held = [row for row in newest_first if row.state is State.HELD]
     states = frozenset({State.HELD, State.RETRYING})
 
-    page = await store.spool.page(ACCOUNT, Listing(2, before=held[-1].id, states=states))
+    page = await store.spool.page(
+        ACCOUNT, Listing(2, above=held[-1].id, upwards=True, states=states)
+    )
 
-    assert (ids(page), page.has_more) == (of(held[-3:-1]), True)
+    assert (ids(page), page.end is not None) == (of(held[-3:-1]), True)

@@ -27,8 +27,12 @@ from undosend.attempt import Attempts
 from undosend.domain.clock import ManualClock
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
+from undosend.doors.http.answers import View
+from undosend.doors.http.mail import Desk
+from undosend.doors.http.once import Once
 from undosend.doors.http.problems import KINDS
 from undosend.doors.http.routes import Door, routes
+from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.metrics import Metrics
 from undosend.outbox import Outbox
@@ -36,6 +40,7 @@ from undosend.relay.smtp import SmtpRelay
 from undosend.relay.url import relay_address
 from undosend.releaser import Releaser
 from undosend.settings import data
+from undosend.signing import Signer
 from undosend.spool.port import Spool
 
 LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "text": "In haste."}
@@ -171,6 +176,7 @@ class Service(Client):
     clock: ManualClock
     spool: Spool
     outbox: Outbox
+    desk: Desk
     relay: RelayDouble
     releaser: Releaser
     server: HTTPServer
@@ -204,6 +210,7 @@ async def serving(
     clock: ManualClock | None = None,
     policy: HoldPolicy = USUAL,
     public_url: str | None = None,
+    origins: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Service]:
     """Run the service over the spool until the block is left, which also closes the spool."""
     clock = clock or ManualClock()
@@ -221,9 +228,15 @@ async def serving(
             luck=lambda: 0.5,
         )
         releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
+        desk = Desk(
+            outbox,
+            Drafts(spool=spool, clock=clock),
+            View(clock, Signer(b"a key of the tests")),
+            hub,
+            Once(outbox),
+        )
         table = routes(
-            outbox=outbox,
-            clock=clock,
+            desk=desk,
             readiness=lambda: _unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
@@ -234,7 +247,7 @@ async def serving(
             counts.append((route, status, problem))
             metrics.requested(route, status, seconds, problem)
 
-        server = _server(Door(table, counted=counted, public_url=public_url))
+        server = _server(Door(table, counted=counted, public_url=public_url, origins=origins))
         socket, port = bind_unused_port()
         server.add_socket(socket)
         async with client(f"http://127.0.0.1:{port}") as caller:
@@ -244,6 +257,7 @@ async def serving(
                 clock=clock,
                 spool=spool,
                 outbox=outbox,
+                desk=desk,
                 relay=double,
                 releaser=releaser,
                 server=server,

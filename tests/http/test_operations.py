@@ -9,11 +9,11 @@ import pytest
 from tests.http import stages
 from tests.http.service import Service, serving
 from undosend.domain.change import Change
-from undosend.domain.email import Email, File, Row
+from undosend.domain.email import Email, Row
 from undosend.domain.errors import Unavailable
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import NOTHING, Agenda, Listing, Logged, Page, Rewrite
+from undosend.spool.port import NOTHING, Agenda, Listing, Logged, New, Page, Receipt, Rewrite
 
 
 async def test_the_living_says_so(service: Service) -> None:
@@ -127,9 +127,9 @@ class FailingSpool(MemorySpool):
         if self.fails == when:
             raise Unavailable
 
-    async def add(self, email: Email, files: Sequence[File]) -> None:
+    async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
         self._fail("before")
-        await super().add(email, files)
+        await super().add(new, receipt)
         self._fail("after")
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:

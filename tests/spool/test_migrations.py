@@ -22,7 +22,7 @@ from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 
 SCRIPTS = data("migrations")
-HEAD = "0001"
+HEAD = "0002"
 
 
 @pytest.fixture

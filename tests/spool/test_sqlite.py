@@ -127,7 +127,7 @@ async def test_it_is_told_after_the_commit_and_never_before(tmp_path: Path) -> N
 async def test_what_was_closed_is_there_when_opened_again(tmp_path: Path) -> None:
     file, first = a_file(b"x" * 100_000), await open_file(tmp_path)
     email = replace(an_email(), attachments=(file.attachment,))
-    await first.add(email, (file,))
+    await first.add([(email, (file,))])
     await first.close()
 
     again = await open_file(tmp_path)

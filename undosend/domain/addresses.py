@@ -21,6 +21,9 @@ from undosend.domain.email import Address
 NAME_LIMIT = 320
 """Characters in a display name."""
 
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls, line and paragraph separators, surrogates, and what turns the reading direction."""
+
 _LOCAL_LIMIT = 64  # octets, RFC 5321 §4.5.3.1.1
 _PATH_LIMIT = 254  # octets, RFC 5321 §4.5.3.1.3: 256 less the angle brackets
 _DOMAIN_LIMIT = 253  # octets, RFC 1035 §2.3.4 without the root label
@@ -42,8 +45,6 @@ _NAMED = re.compile(
     re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-# Controls, line and paragraph separators, lone surrogates, and what turns the reading direction.
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class AddressError(ValueError):
@@ -105,7 +106,7 @@ def line_code(unfit: str) -> str:
 def _check_name(name: str) -> None:
     if len(name) > NAME_LIMIT:
         raise AddressError("too_long", f"A name may have {NAME_LIMIT} characters at most.")
-    if found := _UNFIT.search(name):
+    if found := UNFIT.search(name):
         raise AddressError(
             line_code(found[0]),
             f"The name holds the character U+{ord(found[0]):04X}; names are one line of plain "

@@ -19,6 +19,9 @@ from datetime import UTC, datetime
 from undosend.domain import plaintext, rules
 from undosend.domain.email import Address, Content, File
 
+MESSAGE_ID = re.compile(r"(?=.{5,252}\Z)<[!-;=?A-~]+@[!-;=?A-~]+>")
+"""RFC 5322 §3.6.4, with a length and without its obsolete forms."""
+
 _WIDTH = 76  # of a line with encoded words (RFC 2047 §2); 78 is the limit of all others
 _WORD = 48  # characters inside an encoded word: with its frame it still fits behind "Subject: "
 _LONGEST = 900  # a word that needs no fold; with the longest header name it stays under 998
@@ -32,10 +35,10 @@ _UNENCODABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 _MAILBOX = re.compile(r"[!#-'*+\-./0-9=?A-Z^-~]{1,64}@[A-Za-z0-9.-]{1,253}")
 _OVERLONG = re.compile(rb"^(.{74,})(=(?:20|09)\r)$", re.MULTILINE)
-_MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
 _Q_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/ "  # RFC 2047 §5 (3)
 _PARAMETER_SAFE = frozenset(_Q_SAFE[:62] + b"!#$&+-.^_`{|}~")  # RFC 5987 attr-char
 _BODY_SAFE = bytes(range(32, 127)) + b"\t\r\n"
+# Not from ``strftime``, which would ask the locale for names.
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -50,7 +53,7 @@ def render(content: Content, files: Sequence[File], *, message_id: str, date: in
 
 
 def _head(content: Content, message_id: str, date: int) -> bytes:
-    if not _MESSAGE_ID.fullmatch(message_id):
+    if not MESSAGE_ID.fullmatch(message_id):
         raise ValueError("The Message-ID is not of the form <left@right> (RFC 5322 §3.6.4).")
     senders = (content.sender,) if content.sender else ()
     groups = {"From": senders, "To": content.to, "Cc": content.cc, "Reply-To": content.reply_to}
@@ -58,7 +61,7 @@ def _head(content: Content, message_id: str, date: int) -> bytes:
         _field(name, ", ".join(map(_mailbox, group))) for name, group in groups.items() if group
     ]
     fields.append(_field("Subject", _unstructured(content.subject)))
-    fields.append(f"Date: {_date(date)}\r\nMessage-ID: {message_id}\r\n")
+    fields.append(f"Date: {written_date(date)}\r\nMessage-ID: {message_id}\r\n")
     # RFC 5322 §3.6.4: what answers a message whose own References nobody knows, refers to it.
     threads = {
         "In-Reply-To": content.in_reply_to,
@@ -74,7 +77,7 @@ def _head(content: Content, message_id: str, date: int) -> bytes:
 
 
 def _msg_id(text: str) -> str:
-    if not rules.MESSAGE_ID.fullmatch(text):
+    if not rules.REFERENCE.fullmatch(text):
         raise ValueError("A Message-ID is not of the form <left@right> (RFC 5322 §3.6.4).")
     return text
 
@@ -303,8 +306,8 @@ def _refuse_line_ends(text: str) -> None:
         raise ValueError("A control character cannot stand in a header, not even encoded.")
 
 
-def _date(instant: int) -> str:
-    """Return the instant in UTC (RFC 5322 §3.3); ``strftime`` would ask the locale for names."""
+def written_date(instant: int) -> str:
+    """Return the instant, in microseconds, as a date in UTC (RFC 5322 §3.3)."""
     moment = datetime.fromtimestamp(instant // 1_000_000, UTC)
     day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
     return f"{day}, {moment.day:02d} {month} {moment.year:04d} {moment:%H:%M:%S} +0000"

@@ -36,7 +36,7 @@ HEADER_NAME = re.compile(r"[!-9;-~]{1,64}")
 CONTENT_ID = re.compile(r"[A-Za-z0-9._+@=$~-]{1,128}")
 """What is the same in a Content-ID and in a ``cid:`` URL (RFC 2392), without brackets."""
 
-MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+REFERENCE = re.compile(r"<[!-;=?-~]{1,250}>")
 """A Message-ID that fits a line (RFC 5322 §3.6.4), as others write them: not all have an @."""
 
 _RESERVED = re.compile(
@@ -238,7 +238,7 @@ def _thread_errors(content: Content) -> Iterator[FieldError]:
         if len(ids) > THREAD_LIMIT:
             yield _too_many(f"/{member}", "message_ids", THREAD_LIMIT)
         for index, id_ in enumerate(ids[:THREAD_LIMIT]):
-            if not MESSAGE_ID.fullmatch(id_):
+            if not REFERENCE.fullmatch(id_):
                 detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
                 yield FieldError(f"/{member}/{index}", "invalid_message_id", detail)
     named = {name.lower() for name, _ in content.headers}

@@ -36,7 +36,7 @@ _ALLOWED = (
 )
 _EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
 _PREFLIGHT_SECONDS = 600
-_ALL_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -69,6 +69,11 @@ class Handler(RequestHandler):
         return ACCOUNT
 
     @property
+    def _origins(self) -> frozenset[str]:
+        origins: frozenset[str] = getattr(self.application, "origins", frozenset())
+        return origins
+
+    @property
     def too_large(self) -> bool:
         """Tell whether the body is over its limit."""
         return self._arrived > self.body_limit
@@ -83,11 +88,10 @@ class Handler(RequestHandler):
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
-        origins: frozenset[str] = getattr(self.application, "origins", frozenset())
-        if origins:
+        if self._origins:
             self.set_header("Vary", "Origin")
             origin = self.request.headers.get("Origin", "")
-            if origin in origins:
+            if origin in self._origins:
                 self.set_header("Access-Control-Allow-Origin", origin)
                 self.set_header("Access-Control-Expose-Headers", _EXPOSED)
 
@@ -278,18 +282,22 @@ class Handler(RequestHandler):
         else:
             log.error("request_failed", method=self.request.method, exc_info=(typ, value, tb))
 
+    @classmethod
+    def methods(cls) -> list[str]:
+        """Return the methods that there are, but for OPTIONS."""
+        return [method for method in _METHODS if cls._serves(method)]
+
     def _allowed(self) -> list[str]:
-        return [method for method in _ALL_METHODS if self._serves(method)]
+        return [*self.methods(), *(["OPTIONS"] if self._origins else [])]
 
     def over_limit(self) -> TooLarge:
         """Return the error of a body that is."""
         return TooLarge(f"A body may have {self.body_limit} octets here.", self.body_limit)
 
-    def _serves(self, method: str) -> bool:
-        if method == "OPTIONS":
-            return bool(getattr(self.application, "origins", None))
+    @classmethod
+    def _serves(cls, method: str) -> bool:
         name = "get" if method == "HEAD" else method.lower()
-        return getattr(type(self), name) is not getattr(RequestHandler, name)
+        return getattr(cls, name) is not getattr(RequestHandler, name)
 
 
 class NotFound(Handler):

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from undosend.domain.clock import instant
 from undosend.domain.email import State
 from undosend.domain.ids import first_id
-from undosend.domain.rules import MESSAGE_ID
+from undosend.domain.rules import REFERENCE
 from undosend.domain.terms import asked, tag_term
 from undosend.doors.http.problems import BadRequest
 from undosend.signing import Signer
@@ -163,6 +163,6 @@ def _message_id(given: str | None) -> str | None:
     if given is None:
         return None
     bracketed = given if given.startswith("<") else f"<{given}>"
-    if not MESSAGE_ID.fullmatch(bracketed):
+    if not REFERENCE.fullmatch(bracketed):
         raise BadRequest("bad_parameter", "message_id takes one Message-ID: <left@right>.")
     return bracketed

@@ -29,8 +29,8 @@ from undosend.domain.holding import Timing
 from undosend.domain.ids import new_id
 from undosend.domain.rules import (
     ATTACHMENT_LIMIT,
-    MESSAGE_ID,
     RECIPIENT_LIMIT,
+    REFERENCE,
     TAG_LIMIT,
     THREAD_LIMIT,
     is_composite,
@@ -130,7 +130,7 @@ def _message_id(value: Any) -> str:
     if not isinstance(value, str):
         raise _wrong("invalid_type", "A Message-ID must be text.")
     bracketed = value if value.startswith("<") else f"<{value}>"
-    if not MESSAGE_ID.fullmatch(bracketed):
+    if not REFERENCE.fullmatch(bracketed):
         detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
         raise _wrong("invalid_message_id", detail)
     return bracketed
