@@ -6,6 +6,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+NODE := tests/foreign/node
+NODE_READY := $(if $(shell command -v npm),$(NODE)/node_modules/.package-lock.json)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WEB_DOCS := undosend/web/docs
 VENDORED := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt
@@ -23,7 +25,7 @@ setup: $(READY) ## Install everything into .venv; it runs by itself when the req
 run: setup ## Serve on http://127.0.0.1:8000 with an SQLite file and a development inbox
 	@exec $(BIN)/undosend serve --dev $(ARGS)
 
-test: setup ## Run every test, or some: make test ARGS=tests/domain
+test: setup $(NODE_READY) ## Run every test, or some: make test ARGS=tests/domain
 	$(BIN)/python -m pytest $(ARGS)
 
 check: lint test ## Do what CI does: format, lint, types, tests
@@ -65,13 +67,19 @@ vendor: ## Fetch the files of swagger-ui again, in the version that undosend/web
 	tar -xzf "$$folder"/*.tgz -C $(WEB_DOCS) --no-same-owner --strip-components 1 $(addprefix package/,$(VENDORED))
 
 clean: ## Remove what the other targets made, except databases
-	rm -rf $(VENV) dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NODE)/node_modules dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements/dev.txt pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV); this takes a minute, and only once."
 	@$(PIP) install -q --require-hashes -r requirements/dev.txt
 	@$(PIP) install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The SDK for Node that tests/foreign drives; where npm is missing those tests are skipped, but
+# not in CI. npm writes the target last.
+$(NODE)/node_modules/.package-lock.json: $(NODE)/package-lock.json
+	@cd $(NODE) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # pip is the last thing that venv makes: where it is missing, the folder is not to be trusted.
