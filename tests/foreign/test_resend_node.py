@@ -105,6 +105,13 @@ def encoded(octets: bytes) -> str:
     return base64.b64encode(octets).decode()
 
 
+def test_its_lock_file_names_no_registry() -> None:
+    lock = (FOLDER / "package-lock.json").read_text()
+
+    assert '"integrity": "sha512-' in lock
+    assert "://" not in lock
+
+
 # Sending
 
 
