@@ -245,20 +245,24 @@ def test_a_batch_with_a_key_is_sent_once(service: Service) -> None:
     assert {email["id"] for email in kept(service, "batch once")} == set(ids)
 
 
-@pytest.mark.parametrize(
-    "options", [None, {"batch_validation": "strict"}], ids=["silent", "strict"]
-)
-def test_a_strict_batch_with_one_bad_letter_sends_none(
-    service: Service, options: resend.Batch.SendOptions | None
-) -> None:
+def test_a_strict_batch_with_one_bad_letter_sends_none(service: Service) -> None:
     letters = [letter("strict, good"), letter("strict, bad", to="nobody")]
 
     with pytest.raises(ValidationError) as refused:
-        resend.Batch.send(letters, options)
+        resend.Batch.send(letters, {"batch_validation": "strict"})
 
     assert refused.value.code == 422
     assert "/1/to" in refused.value.message
     assert kept(service, "strict, good") == []
+
+
+def test_a_batch_that_names_no_manner_is_answered_letter_by_letter(service: Service) -> None:
+    letters = [letter("silent, bad", to="nobody"), letter("silent, good")]
+
+    refused, sent = cast("list[dict[str, Any]]", resend.Batch.send(letters)["data"])
+
+    assert refused["error"]["name"] == "validation_error"
+    assert [email["id"] for email in kept(service, "silent, good")] == [sent["id"]]
 
 
 def test_a_permissive_batch_sends_the_good_ones_and_tells_of_the_others(service: Service) -> None:
