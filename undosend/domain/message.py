@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from undosend.domain.email import Content, Email, File, State
 from undosend.domain.mime import render
+from undosend.domain.octets import Message
 
 
 def message_id(email_id: str, revision: int, content: Content) -> str:
@@ -14,8 +15,8 @@ def message_id(email_id: str, revision: int, content: Content) -> str:
     return f"<{email_id.removeprefix('em_').lower()}.{revision}@{domain}>"
 
 
-def rendered(email: Email, files: Sequence[File], now: int) -> bytes:
-    """Return the email as RFC 5322 bytes: of its revision, or as a draft would leave now."""
+def rendered(email: Email, files: Sequence[File], now: int) -> Message:
+    """Return the email as an RFC 5322 message: of its revision, or as a draft would leave now."""
     row, content = email.row, email.content
     if row.state is State.DRAFT or row.message_id is None or row.release_at is None:
         identity, date = message_id(row.id, row.revision + 1, content), now
