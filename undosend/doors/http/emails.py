@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from tornado.iostream import StreamClosedError
 
 from undosend.domain.clock import Clock
 from undosend.domain.email import Content, Email, State
@@ -186,10 +189,14 @@ class RawHandler(OneEmail):
 
     async def get(self, email_id: str) -> None:
         """Download the message."""
-        raw = await self.outbox.raw(self.account, email_id)
+        message = await self.outbox.raw(self.account, email_id)
         self.set_header("Content-Type", "message/rfc822")
         self.set_header("Content-Disposition", f'attachment; filename="{email_id}.eml"')
-        self.finish(raw)
+        self.set_header("Content-Length", str(message.size))
+        with suppress(StreamClosedError):  # whoever leaves early has had enough
+            for chunk in message:
+                self.write(chunk)
+                await self.flush()
 
 
 class HistoryHandler(OneEmail):
