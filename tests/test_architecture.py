@@ -332,7 +332,7 @@ def url_table() -> list[URLSpec]:
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",
         page=ROOT / "undosend" / "web",
-        inbox=DevInbox(None, clock),
+        inbox=DevInbox(ROOT / "inbox.jsonl", clock),
     )
 
 

@@ -27,7 +27,8 @@ def test_octets_are_the_texts_and_the_files_in_base64(pieces: list[bytes | Base6
     expected = b"".join(
         piece if isinstance(piece, bytes) else mime_lines(piece.octets) for piece in pieces
     )
-    assert bytes(message) == bytes(message) == expected
+    again = bytes(message)
+    assert bytes(message) == again == expected
     assert message.size == len(expected)
     assert message.eight_bit is not expected.isascii()
     assert message == Message(pieces)
