@@ -109,7 +109,7 @@ class Handler(RequestHandler):
         """
         if self._too_large:
             raise _too_large()
-        body = bytes(self._body or b"")
+        body = self._body or bytearray()
         self._body = None
         if optional and not body:
             return {}
