@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-
-from tornado.iostream import StreamClosedError
 
 from undosend.domain.clock import Clock
 from undosend.domain.email import Content, Email, State
@@ -183,6 +181,8 @@ class ActionHandler(OneEmail):
 class RawHandler(OneEmail):
     """``/v1/emails/{id}/raw``: the exact bytes that leave."""
 
+    _left: asyncio.Future[None] | None = None
+
     def initialize(self, *, outbox: Outbox) -> None:
         """Take the collaborator that the route table gives."""
         self.outbox = outbox
@@ -193,10 +193,19 @@ class RawHandler(OneEmail):
         self.set_header("Content-Type", "message/rfc822")
         self.set_header("Content-Disposition", f'attachment; filename="{email_id}.eml"')
         self.set_header("Content-Length", str(message.size))
-        with suppress(StreamClosedError):  # whoever leaves early has had enough
-            for chunk in message:
-                self.write(chunk)
-                await self.flush()
+        self._left = asyncio.get_running_loop().create_future()
+        for chunk in message:
+            self.write(chunk)
+            await asyncio.wait((self.flush(), self._left), return_when=asyncio.FIRST_COMPLETED)
+            if self._left.done():
+                break
+        del message  # an error of the connection holds on to this frame for a long time
+
+    def on_connection_close(self) -> None:
+        """Wait no more for a client that has left: Tornado's ``flush`` would, for ever."""
+        super().on_connection_close()
+        if self._left and not self._left.done():
+            self._left.set_result(None)
 
 
 class HistoryHandler(OneEmail):
