@@ -57,7 +57,7 @@ class Statements:
         self.add_contents = self._insertion(contents)
         self.add_recipients = self._insertion(recipients)
         self.add_events = self._insertion(events, returning="seq")
-        self.add_file = done(insert(attachments))
+        self.add_file = done(_add_file())
         self.set_content = done(
             update(contents)
             .values(document=content.c.document)
@@ -108,13 +108,15 @@ class Statements:
             .where(events.c.email_id == _given("email_id", Text))
             .order_by(events.c.seq)
         )
-        self.files = done(
+        # Not in order: to sort them, the database would copy every file three times.
+        files = (
             select(*attachments.c)
             .join(emails, emails.c.id == attachments.c.email_id)
             .where(emails.c.account == _given("account", Text))
             .where(emails.c.id == _given("email_id", Text))
-            .order_by(attachments.c.id)
         )
+        self.files = done(files)
+        self.attachment = done(files.where(attachments.c.id == _given("attachment_id", Text)))
         self.census = done(select(emails.c.state, func.count()).group_by(emails.c.state))
         self.page = cache(self._page)
 
@@ -196,6 +198,13 @@ def _claim() -> Any:
         .where(emails.c.id.in_(due))
         .returning(emails.c.account, emails.c.id)
     )
+
+
+def _add_file() -> Any:
+    """Insert one file; nothing, where its values are NULL."""
+    values = [_given(column.name, column.type) for column in attachments.c]
+    there = _given("id", Text).is_not(None)
+    return insert(attachments).from_select(list(attachments.c), select(*values).where(there))
 
 
 def _agenda() -> Select[Any]:
