@@ -19,6 +19,7 @@ from undosend.domain.clock import SECOND, ManualClock
 from undosend.domain.email import Address, Content, Email, File, Row, State
 from undosend.domain.errors import Unavailable, UndosendError
 from undosend.domain.holding import HoldPolicy, Timing
+from undosend.domain.octets import Message
 from undosend.domain.retry import Reply, RetryPolicy
 from undosend.domain.submission import Submission
 from undosend.drafts import Drafts
@@ -189,10 +190,12 @@ class FakeDialogue:
         self._rcpt_to: tuple[str, ...] = ()
         self._open = False
 
-    async def offer(self, mail_from: str, rcpt_to: Sequence[str], size: int) -> Offered | Unreached:
+    async def offer(
+        self, mail_from: str, rcpt_to: Sequence[str], message: Message
+    ) -> Offered | Unreached:
         """Say MAIL and RCPT, and return the replies."""
         assert mail_from == ANN
-        assert size > 0
+        assert message.size > 0
         number = len(self._relay.offers)
         self._relay.offers.append(tuple(rcpt_to))
         self._talk = self._relay.script[min(number, len(self._relay.script) - 1)]
@@ -206,7 +209,7 @@ class FakeDialogue:
         await self._stage.come_to("offered")
         return Offered({address: Reply(code, "said") for address, code in replies.items()})
 
-    async def transmit(self, raw: bytes) -> Reply | Lost | Unreached:
+    async def transmit(self, message: Message) -> Reply | Lost | Unreached:
         """Say DATA, the message and the final dot."""
         await self._stage.come_to("DATA")
         last = self._talk.last
@@ -216,7 +219,7 @@ class FakeDialogue:
             self._open = False
             return last
         if isinstance(last, Lost) or last < 400:
-            self._relay.copies.append(Copy(self._clock.now(), self._rcpt_to, raw))
+            self._relay.copies.append(Copy(self._clock.now(), self._rcpt_to, bytes(message)))
         self._open = False
         await self._stage.come_to("dot")
         return last if isinstance(last, Lost) else Reply(last, "said")

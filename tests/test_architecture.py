@@ -241,7 +241,7 @@ def test_nobody_asks_the_operating_system_for_the_time_but_the_clock() -> None:
 
 def test_no_task_is_made_without_an_owner() -> None:
     """``create_task`` belongs to a TaskGroup, but for those whose owner waits for them itself."""
-    owners = {"undosend.releaser", "undosend.spool.group_commit"}
+    owners = {"undosend.relay.data", "undosend.releaser", "undosend.spool.group_commit"}
     found = {
         name
         for name, source in MODULES.items()
@@ -360,7 +360,7 @@ def url_table() -> list[URLSpec]:
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",
         page=ROOT / "undosend" / "web",
-        inbox=DevInbox(None, clock),
+        inbox=DevInbox(ROOT / "inbox.jsonl", clock),
     )
 
 

@@ -89,13 +89,15 @@ async def test_sent_email_says_so_everywhere(world: World) -> None:
 
 async def test_what_leaves_is_what_raw_shows_before_and_after(world: World) -> None:
     plain, filed = await world.submit(), await world.submit_with_file()
-    shown = {await world.outbox.raw(ACCOUNT, email.row.id) for email in (plain, filed)}
+    shown = {bytes(await world.outbox.raw(ACCOUNT, email.row.id)) for email in (plain, filed)}
     world.clock.advance(5)
 
     await world.look()
 
     assert {copy.raw for copy in world.relay.copies} == shown
-    assert {await world.outbox.raw(ACCOUNT, email.row.id) for email in (plain, filed)} == shown
+    assert {
+        bytes(await world.outbox.raw(ACCOUNT, email.row.id)) for email in (plain, filed)
+    } == shown
 
 
 # Undo and its like against the attempt.
@@ -879,4 +881,4 @@ async def test_copies_are_the_same_octets_whenever_they_leave(world: World) -> N
     await attempts_in(world, email, DAY)
 
     assert len(world.relay.copies) == 2
-    assert {copy.raw for copy in world.relay.copies} == {rendered(email, files, now=0)}
+    assert {copy.raw for copy in world.relay.copies} == {bytes(rendered(email, files, now=0))}

@@ -7,6 +7,7 @@ import json
 import signal
 import stat
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
@@ -42,8 +43,8 @@ asyncio.run(main())
 
 
 @pytest.fixture
-async def inbox() -> AsyncIterator[DevInbox]:
-    inbox = DevInbox(None, ManualClock())
+async def inbox(tmp_path: Path) -> AsyncIterator[DevInbox]:
+    inbox = DevInbox(tmp_path / "inbox.jsonl", ManualClock())
     yield inbox
     await inbox.stop()
 
@@ -200,13 +201,37 @@ async def test_too_large_a_mail_is_refused_and_the_connection_lives(
     assert [len(entry.raw) for entry in inbox.entries()] == [100]
 
 
-async def test_large_mail_is_kept_whole(inbox: DevInbox, port: int) -> None:
-    raw = b"x" * 998 + b"\r\n"
+async def test_large_mail_is_kept_whole_and_nothing_of_it_in_memory(
+    inbox: DevInbox, port: int
+) -> None:
+    raw = (b'."\\\xff' * 249 + b"\r\n") * 5000
+    tracemalloc.start()
+    try:
+        await send(port, raw)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
 
-    await send(port, raw * 5000)
+    assert kept < len(raw) / 5
+    [entry] = inbox.entries()
+    assert entry.raw == raw
 
-    [kept] = inbox.entries()
-    assert kept.raw == raw * 5000
+
+async def test_newest_are_read_when_asked_for_and_what_was_dropped_is_left_out(
+    inbox: DevInbox, port: int
+) -> None:
+    for raw in (b"one\r\n", b"two\r\n", b"six\r\n"):
+        await send(port, raw)
+    asked, more = inbox.entries(2), inbox.entries()
+    first = next(asked)
+
+    inbox.clear()
+
+    assert [first.raw, *(entry.raw for entry in asked)] == [b"two\r\n", b"six\r\n"]
+    assert list(more) == []
+    assert inbox.kept == 0
+    await send(port, b"new\r\n")
+    assert [entry.raw for entry in inbox.entries()] == [b"new\r\n"]
 
 
 async def test_stop_ends_open_connections(inbox: DevInbox, port: int) -> None:
@@ -226,7 +251,7 @@ async def test_line_lost_in_the_middle_of_a_mail_keeps_nothing(inbox: DevInbox, 
         await reader.readuntil(b"354")
     await inbox.stop()
 
-    assert inbox.entries() == []
+    assert list(inbox.entries()) == []
 
 
 async def test_acknowledged_mail_survives_kill_9(tmp_path: Path) -> None:

@@ -1053,7 +1053,7 @@ async def test_relay_that_takes_the_mail_and_drops_the_line_gets_no_copy_beyond_
         assert (row.state, row.uncertain) == (State.UNKNOWN, copies)
         assert len(double.ledger) == copies
         assert len({(mail.sha256, mail.message_id) for mail in double.ledger}) == 1
-        raw = await world.outbox.raw(ACCOUNT, email.row.id)
+        raw = bytes(await world.outbox.raw(ACCOUNT, email.row.id))
         assert {mail.raw for mail in double.ledger} == {raw}
 
 

@@ -9,7 +9,6 @@ often the spool has to be asked.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, assert_never
@@ -21,6 +20,7 @@ from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import Delivery, Email, Recipient, Row
 from undosend.domain.errors import Unavailable, UndosendError
 from undosend.domain.message import rendered
+from undosend.domain.octets import Message
 from undosend.domain.retry import Reply, RetryPolicy, answered, still_open, verdict
 from undosend.relay.port import Dialogue, Lost, Relay, Unreached
 from undosend.spool.port import Lease, Rewrite, Spool, lease_of
@@ -124,18 +124,16 @@ class Attempt:
         if result:
             await self._conclude(email, result)
 
-    async def _render(self, email: Email) -> bytes:
-        now = self._shared.clock.now()
-        if not email.attachments:
-            return rendered(email, (), now)
-        files = await self._shared.spool.files(email.row.account, email.row.id)
-        return await asyncio.to_thread(rendered, email, files, now)
+    async def _render(self, email: Email) -> Message:
+        row, spool = email.row, self._shared.spool
+        files = await spool.files(row.account, row.id) if email.attachments else ()
+        return rendered(email, files, self._shared.clock.now())
 
-    async def _talk(self, dialogue: Dialogue, email: Email, raw: bytes) -> Result | None:
+    async def _talk(self, dialogue: Dialogue, email: Email, message: Message) -> Result | None:
         """Hold the dialogue; nothing, where the marker found that the email is not ours."""
         mail_from = email.content.sender.email if email.content.sender else ""
         rcpt_to = [recipient.address for recipient in still_open(email.recipients)]
-        offered = await dialogue.offer(mail_from, rcpt_to, len(raw))
+        offered = await dialogue.offer(mail_from, rcpt_to, message)
         if isinstance(offered, Unreached):
             return Result(trouble=offered.reason)
         if not offered.taken:
@@ -146,7 +144,7 @@ class Attempt:
             return Result(trouble=str(down))
         if not ours:
             return None
-        match await dialogue.transmit(raw):
+        match await dialogue.transmit(message):
             case Reply() as last:
                 return Result({**offered.replies, **dict.fromkeys(offered.taken, last)})
             case Unreached(reason):

@@ -14,8 +14,8 @@ import os
 import re
 import uuid
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,27 @@ _REPLIES = {
 }
 
 
-def _line(entry: Entry) -> bytes:
-    """Return the entry as a line of JSON; Latin-1 keeps octets exact, and ASCII readable."""
-    return json.dumps(vars(entry) | {"raw": entry.raw.decode("latin-1")}).encode("ascii") + b"\n"
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a mail lies in the file: its line, and how many octets it has itself."""
+
+    offset: int
+    length: int
+    octets: int
+
+
+def _line(entry: Entry) -> Iterator[bytes]:
+    """Yield the entry as a line of JSON; Latin-1 keeps octets exact, and ASCII readable.
+
+    A large one comes in pieces, none of them much larger than what it stands for.
+    """
+    text = json.dumps(vars(entry) | {"raw": ""}).removesuffix('"}')
+    for start in range(0, len(entry.raw), _CHUNK):
+        if start:
+            yield text.encode("ascii")
+            text = ""
+        text += json.dumps(entry.raw[start : start + _CHUNK].decode("latin-1"))[1:-1]
+    yield f'{text}"}}\n'.encode("ascii")
 
 
 def _entry(line: bytes) -> Entry | None:
@@ -75,7 +93,7 @@ class _Dialogue:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    take: Callable[[str, tuple[str, ...], bytes], str]
+    take: Callable[[str, tuple[str, ...], bytes | bytearray], str]
     _unread: bytearray = field(default_factory=bytearray)
     _replies: bytearray = field(default_factory=bytearray)
     _greeted: bool = False
@@ -169,7 +187,7 @@ class _Dialogue:
             return f"552 5.3.4 more than {SIZE_LIMIT} octets"
         return self.take(mail_from, rcpt_to, raw)
 
-    async def _content(self) -> bytes | None:
+    async def _content(self) -> bytearray | None:
         """Return what stands before <CRLF>.<CRLF>, dots unstuffed; None where it is too large.
 
         Only that sequence ends the mail, and a lone CR or LF is kept (RFC 5321 §4.1.1.4).
@@ -184,33 +202,40 @@ class _Dialogue:
                 del self._unread[:searched]
                 searched = 0
             await self._receive()
-        content = bytes(self._unread[: end + 2])
-        del self._unread[: end + len(_END)]
-        if too_large or len(content) - 2 > SIZE_LIMIT:
+        content, self._unread = self._unread, self._unread[end + len(_END) :]
+        if too_large or end > SIZE_LIMIT:
             return None
-        return content.replace(b"\r\n.", b"\r\n")[2:]
+        del content[end + 2 :]
+        if b"\r\n." in content:
+            content = content.replace(b"\r\n.", b"\r\n")
+        del content[:2]
+        return content
 
 
 class DevInbox:
-    """The sink and the newest of what it took; belongs to one event loop.
+    """The sink, and the newest of what it took, in a file that outlives the process.
 
-    Given a path, every mail is also in that file, which outlives the process.
+    It belongs to one event loop. No mail stays in memory: only where it lies in the file.
     """
 
-    def __init__(self, path: Path | None, clock: Clock) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
-        self._entries: deque[Entry] = deque()
+        self._places: deque[_Place] = deque()
         self._octets = 0
         self._file: FileIO | None = None
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[Any], asyncio.StreamWriter] = {}
 
+    @property
+    def kept(self) -> int:
+        """Return how many mails are kept."""
+        return len(self._places)
+
     async def start(self) -> int:
         """Read back the file, listen on a free port of 127.0.0.1 and return it."""
-        if self._path is not None:
-            self._read_back(self._path)
-            self._file = FileIO(self._path, "ab")
+        self._read_back()
+        self._file = FileIO(self._path, "ab")
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_CHUNK)
         return int(self._server.sockets[0].getsockname()[1])
 
@@ -228,16 +253,32 @@ class DevInbox:
             self._file.close()
             self._file = None
 
-    def entries(self) -> list[Entry]:
-        """Return the kept mails, newest last."""
-        return list(self._entries)
+    def entries(self, most: int = KEPT_ENTRIES) -> Iterator[Entry]:
+        """Return the newest of the mails kept now, oldest first, each read when it is asked for.
+
+        They may be asked for from another thread; one that was dropped meanwhile is left out.
+        """
+        return self._read(list(self._places)[-most:])
 
     def clear(self) -> None:
         """Drop every mail, also from the file."""
-        self._entries.clear()
+        self._places.clear()
         self._octets = 0
         if self._file is not None:
-            self._file.truncate(0)
+            self._file.close()
+            # Another file, not the same one emptied: who still reads the old one reads it whole.
+            new = self._path.with_name(f"{self._path.name}.new")
+            self._file = FileIO(new, "wb", opener=_private)
+            new.replace(self._path)
+
+    def _read(self, places: Sequence[_Place]) -> Iterator[Entry]:
+        if not places:
+            return
+        with self._path.open("rb") as file:
+            for place in places:
+                file.seek(place.offset)
+                if entry := _entry(file.read(place.length)):
+                    yield entry
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -254,49 +295,58 @@ class DevInbox:
                 await writer.wait_closed()
             del self._connections[task]
 
-    def _take(self, mail_from: str, rcpt_to: tuple[str, ...], raw: bytes) -> str:
+    def _take(self, mail_from: str, rcpt_to: tuple[str, ...], raw: bytes | bytearray) -> str:
         """Keep the mail and answer 250: from now on no crash of the process loses it."""
         entry = Entry(f"in_{uuid.uuid4().hex}", self._clock.now(), mail_from, rcpt_to, raw)
+        assert self._file is not None  # noqa: S101 - open as long as the server is
         try:
-            if self._file is not None:
-                self._append(self._file, _line(entry))
+            place = self._append(self._file, entry)
         except OSError:
             return "452 4.3.1 no room, try again later"
-        self._remember(entry)
+        self._remember(place)
         return f"250 2.0.0 kept as {entry.id}"
 
     @staticmethod
-    def _append(file: FileIO, line: bytes) -> None:
+    def _append(file: FileIO, entry: Entry) -> _Place:
         """Append the whole line, or raise OSError and append nothing.
 
         On the event loop: a write into the page cache is quicker than a change of thread.
         """
-        written = file.write(line)
-        if written != len(line):  # the disk is full: take the torn line back
-            file.truncate(file.seek(0, os.SEEK_END) - written)
+        offset = end = file.seek(0, os.SEEK_END)
+        for piece in _line(entry):
+            with contextlib.suppress(OSError):
+                end += (written := file.write(piece))
+                if written == len(piece):
+                    continue
+            file.truncate(offset)  # the disk is full: take the torn line back
             raise OSError("no room for the mail")
+        return _Place(offset, end - offset, len(entry.raw))
 
-    def _remember(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self._octets += len(entry.raw)
-        while len(self._entries) > KEPT_ENTRIES or self._octets > KEPT_OCTETS:
-            self._octets -= len(self._entries.popleft().raw)
+    def _remember(self, place: _Place) -> None:
+        self._places.append(place)
+        self._octets += place.octets
+        while len(self._places) > KEPT_ENTRIES or self._octets > KEPT_OCTETS:
+            self._octets -= self._places.popleft().octets
 
-    def _read_back(self, path: Path) -> None:
+    def _read_back(self) -> None:
         """Remember the newest entries of the file; rewrite it where it holds anything else."""
-        self.clear()
-        lines = 0
-        with open(path, "a+b", opener=_private) as file:
+        self._places.clear()
+        self._octets = offset = 0
+        with open(self._path, "a+b", opener=_private) as file:
             file.seek(0)
             for line in file:
-                lines += 1
                 if entry := _entry(line):
-                    self._remember(entry)
-        if lines == len(self._entries):
+                    self._remember(_Place(offset, len(line), len(entry.raw)))
+                offset += len(line)
+        if offset == sum(place.length for place in self._places):
             return
-        new = path.with_name(f"{path.name}.new")
-        with open(new, "wb", opener=_private) as file:
-            file.writelines(map(_line, self._entries))
+        new = self._path.with_name(f"{self._path.name}.new")
+        kept, self._places = self._places, deque()
+        with open(new, "wb", opener=_private) as file, self._path.open("rb") as old:
+            for place in kept:
+                self._places.append(replace(place, offset=file.tell()))
+                old.seek(place.offset)
+                file.write(old.read(place.length))
             file.flush()
             os.fsync(file.fileno())
-        new.replace(path)
+        new.replace(self._path)

@@ -83,7 +83,7 @@ class Entry:
     received_at: int
     mail_from: str
     rcpt_to: tuple[str, ...]
-    raw: bytes = field(repr=False)
+    raw: bytes | bytearray = field(repr=False)
 
     def view(self) -> dict[str, Any]:
         """Return the mail for people, as JSON values; never raises, however odd the mail is."""

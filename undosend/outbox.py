@@ -24,6 +24,7 @@ from undosend.domain.errors import (
 )
 from undosend.domain.holding import USUAL, Hold, HoldPolicy, Timing, hold_of
 from undosend.domain.message import message_id, rendered
+from undosend.domain.octets import Message
 from undosend.domain.rules import missing
 from undosend.domain.submission import (
     Submission,
@@ -251,8 +252,8 @@ class Outbox:
             raise AttachmentNotFound(attachment_id)
         return await self._spool.attachment(account, email_id, attachment_id)
 
-    async def raw(self, account: str, email_id: str) -> bytes:
-        """Return the exact bytes that leave, or have left, or would leave if sent now."""
+    async def raw(self, account: str, email_id: str) -> Message:
+        """Return the exact message that leaves, or have left, or would leave if sent now."""
         email = await self._spool.get(account, email_id)
         files = await self._spool.files(account, email_id) if email.attachments else ()
         return rendered(email, files, self._clock.now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -26,8 +27,11 @@ from tests.relay_double import (
     Script,
     Step,
 )
+from undosend.domain import octets
 from undosend.domain.clock import SECOND, ManualClock
+from undosend.domain.octets import Base64, Message
 from undosend.domain.retry import Reply
+from undosend.relay import data
 from undosend.relay.port import Lost, Offered, Unreached
 from undosend.relay.smtp import Patience, SmtpDialogue, SmtpRelay
 from undosend.relay.url import RelayAddress
@@ -70,10 +74,11 @@ class Outcome:
 
 async def talk(dialogue: SmtpDialogue, rcpt_to: Sequence[str], raw: bytes) -> Outcome:
     async with asyncio.timeout(PATIENCE):
-        offered = await dialogue.offer(ANN, rcpt_to, len(raw))
+        message = Message([raw])
+        offered = await dialogue.offer(ANN, rcpt_to, message)
         if isinstance(offered, Unreached) or not offered.taken:
             return Outcome(offered)
-        return Outcome(offered, await dialogue.transmit(raw))
+        return Outcome(offered, await dialogue.transmit(message))
 
 
 async def send(relay: SmtpRelay, *rcpt_to: str, raw: bytes = RAW) -> Outcome:
@@ -511,6 +516,95 @@ async def test_message_given_up_in_the_middle_is_never_completed_later() -> None
         assert double.ledger == []
 
 
+# Large mail: written as the relay takes it.
+
+LINE = b"." + b"x" * 997 + b"\r\n"
+LARGE = LINE * 20_000
+"""More than all buffers between the two ends take."""
+
+
+async def test_relay_that_stops_reading_is_lost_and_no_more_is_made_than_it_takes() -> None:
+    patience = replace(SHORT, command=PATIENCE)
+    message = Message([b"\r\n", Base64(bytes(30_000_000))])
+    async with ends(scripted("body", STALL), patience=patience) as (double, relay):
+        tracemalloc.start()
+        try:
+            async with relay.dialogue() as dialogue:
+                await dialogue.offer(ANN, [BOB], message)
+                outcome = await dialogue.transmit(message)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+        assert outcome == Lost("The relay did not answer in time.")
+        assert peak < 3_000_000
+        double.release()
+        await double.seen("closed")
+        assert double.ledger == []
+
+
+async def test_relay_that_reads_slowly_gets_it_all() -> None:
+    async with ends(scripted("body", STALL)) as (double, relay):
+        sending = asyncio.create_task(send(relay, raw=LARGE))
+        await double.seen("stalled")
+        assert not sending.done()
+
+        double.release()
+
+        assert (await sending).by_recipient == {BOB: 250}
+        [mail] = double.ledger
+        assert mail.raw == LARGE
+        await assert_usable(double, relay, connection=0)
+
+
+@pytest.mark.parametrize("action", [DROP, CLOSE])
+async def test_line_that_breaks_within_a_large_message_is_lost(action: Action) -> None:
+    async with ends(scripted("body", action)) as (double, relay):
+        outcome = await send(relay, BOB, EVE, raw=LARGE)
+
+        assert outcome.by_recipient == {BOB: Lost, EVE: Lost}
+        assert outcome.reason
+        assert double.ledger == []
+        await assert_usable(double, relay, connection=1)
+
+
+@pytest.mark.parametrize("code", [452, 552])
+async def test_refusal_within_a_large_message_is_told_and_nothing_more_is_written(
+    code: int,
+) -> None:
+    async with ends(scripted("body", f"{code} 5.3.4 enough")) as (double, relay):
+        outcome = await send(relay, BOB, EVE, raw=LARGE)
+
+        assert outcome.by_recipient == {BOB: code, EVE: code}
+        await double.seen("closed")
+        assert double.ledger == []
+        await assert_usable(double, relay, connection=1)
+
+
+async def test_250_within_a_large_message_is_no_acceptance() -> None:
+    async with ends(scripted("body", "250 2.0.0 queued")) as (double, relay):
+        outcome = await send(relay, raw=LARGE)
+
+        assert isinstance(outcome.last, Lost)
+        await double.seen("closed")
+        assert double.ledger == []
+
+
+async def test_cancelled_in_a_large_message_nothing_of_it_is_ever_completed() -> None:
+    async with ends(scripted("body", STALL)) as (double, relay):
+        sending = asyncio.create_task(send(relay, raw=LARGE))
+        await double.seen("stalled")
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+        double.release()
+
+        await double.seen("closed")
+        assert double.ledger == []
+        await assert_usable(double, relay, connection=1)
+
+
 async def test_relay_that_is_not_there_is_unreached() -> None:
     async with RelayDouble() as double:
         pass
@@ -550,7 +644,7 @@ async def test_each_dialogue_at_a_time_has_its_own_connection_and_all_are_used_a
             async with AsyncExitStack() as turns:
                 for _ in range(3):
                     dialogue = await turns.enter_async_context(relay.dialogue())
-                    await dialogue.offer(ANN, [BOB], 10)
+                    await dialogue.offer(ANN, [BOB], Message([RAW]))
                 assert relay.room() == 0
             assert relay.room() == 3
 
@@ -630,7 +724,7 @@ async def test_fresh_connection_that_breaks_at_mail_is_not_tried_twice() -> None
 async def test_undone_offer_is_reset_and_the_next_mail_on_the_line_is_right() -> None:
     async with ends() as (double, relay):
         async with relay.dialogue() as dialogue:
-            await dialogue.offer(ANN, [BOB, EVE], len(RAW))
+            await dialogue.offer(ANN, [BOB, EVE], Message([RAW]))
 
         assert verbs(double) == ["EHLO", "MAIL", "RCPT", "RCPT", "RSET"]
         assert double.ledger == []
@@ -660,7 +754,7 @@ async def test_line_of_a_dialogue_that_raised_is_never_used_again() -> None:
 
         async def raising() -> None:
             async with relay.dialogue() as dialogue:
-                await dialogue.offer(ANN, [BOB], 10)
+                await dialogue.offer(ANN, [BOB], Message([RAW]))
                 raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
@@ -748,6 +842,50 @@ async def test_large_mail_arrives_whole() -> None:
         await send(relay, raw=raw)
 
         assert double.ledger[0].raw == raw
+
+
+@settings(deadline=None)
+@given(LINES, st.integers(1, 5))
+@example([b".", b"..", b"", b".a", b"."], 1)
+@example([b".", b"..", b"", b".a", b"."], 2)
+@example([b".", b"..", b"", b".a", b"."], 3)
+async def test_octets_arrive_as_they_are_wherever_their_chunks_end(
+    lines: list[bytes], chunk: int
+) -> None:
+    raw = b"".join(line + b"\r\n" for line in lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(octets, "_CHUNK", chunk)
+        patch.setattr(data, "_AT_ONCE", 0)
+        async with ends() as (double, relay):
+            outcome = await send(relay, raw=raw)
+            await assert_usable(double, relay, connection=0)
+
+            assert outcome.by_recipient == {BOB: 250}
+            assert double.ledger[0].raw == raw
+            assert double.messages_lenient()[0].lines == tuple(lines)
+
+
+async def test_eight_bit_mail_is_announced() -> None:
+    raw = "Subject: hi\r\n\r\nGr\xfc\xdfe\r\n".encode()
+    async with ends(Script(extensions=("8BITMIME", "SIZE"))) as (double, relay):
+        outcome = await send(relay, raw=raw)
+
+        assert outcome.by_recipient == {BOB: 250}
+        assert double.commands[0][1] == f"MAIL FROM:<{ANN}> SIZE={len(raw)} BODY=8BITMIME"
+        assert double.ledger[0].raw == raw
+
+
+async def test_eight_bit_mail_is_refused_for_a_relay_that_takes_none() -> None:
+    raw = "\r\nGr\xfc\xdfe\r\n".encode()
+    async with ends(Script(extensions=("SIZE",))) as (double, relay):
+        outcome = await send(relay, BOB, EVE, raw=raw)
+
+        assert outcome.by_recipient == {BOB: 554, EVE: 554}
+        assert isinstance(outcome.offered, Offered)
+        assert "encode it" in outcome.offered.replies[BOB].text
+        assert verbs(double) == ["EHLO"]
+        await assert_usable(double, relay, connection=0)
+        assert "BODY" not in double.commands[0][1]
 
 
 @pytest.mark.parametrize("extension", ["SIZE", "SIZE 27262976", "size 0"])

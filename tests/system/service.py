@@ -89,6 +89,12 @@ class Service:
         self.url = until(self._serving)
 
     @property
+    def pid(self) -> int:
+        """Return the number of the process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def log(self) -> Path:
         """Return the file with what the last process said."""
         return self.folder / f"stderr.{self.starts}"

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from undosend.domain import plaintext, rules
 from undosend.domain.email import Address, Content, File
+from undosend.domain.octets import Base64, Message, Piece
 
 MESSAGE_ID = re.compile(r"(?=.{5,252}\Z)<[!-;=?A-~]+@[!-;=?A-~]+>")
 """RFC 5322 §3.6.4, with a length and without its obsolete forms."""
@@ -27,7 +28,6 @@ _WORD = 48  # characters inside an encoded word: with its frame it still fits be
 _LONGEST = 900  # a word that needs no fold; with the longest header name it stays under 998
 _LONG_NAME = 400  # escaped to twice its length it still fits a line, with the address behind it
 _LINE = 998  # RFC 5322 §2.1.1
-_BLOCK = 57 * 1024  # octets that make whole lines of base64
 
 _TOKEN = re.compile(r" *[^ ]+")
 _ENCODED_WORD = re.compile(r"=\?.*\?=")
@@ -43,13 +43,13 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
-def render(content: Content, files: Sequence[File], *, message_id: str, date: int) -> bytes:
+def render(content: Content, files: Sequence[File], *, message_id: str, date: int) -> Message:
     """Return the message; Bcc is not in it, nor a From that a draft does not have yet.
 
     ``date`` in microseconds, ``message_id`` with its angle brackets. ValueError for what
     ``rules.violations`` refuses where it could become another header.
     """
-    return b"".join([_head(content, message_id, date), *_body(content, files, message_id)])
+    return Message([_head(content, message_id, date), *_body(content, files, message_id)])
 
 
 def _head(content: Content, message_id: str, date: int) -> bytes:
@@ -82,7 +82,7 @@ def _msg_id(text: str) -> str:
     return text
 
 
-def _body(content: Content, files: Sequence[File], message_id: str) -> list[bytes]:
+def _body(content: Content, files: Sequence[File], message_id: str) -> list[Piece]:
     """Return the octets of mixed(alternative(plain, related(html, inline …)), attached …).
 
     Each layer is there only when it has two parts at least. Without ``text`` the plain part is
@@ -106,8 +106,8 @@ def _body(content: Content, files: Sequence[File], message_id: str) -> list[byte
 
 
 def _multipart(
-    kind: str, parts: Iterable[list[bytes]], seed: str, parameters: str = ""
-) -> list[bytes]:
+    kind: str, parts: Iterable[list[Piece]], seed: str, parameters: str = ""
+) -> list[Piece]:
     """Join the parts by a boundary that cannot stand in any of them (RFC 2046 §5.1.1).
 
     It begins with ``=_``, which neither base64 nor quoted-printable can contain, and a text with
@@ -115,7 +115,8 @@ def _multipart(
     """
     boundary = f"=_{seed}_{kind}"
     start = f"\r\n--{boundary}\r\n".encode()
-    pieces = [f'Content-Type: multipart/{kind};{parameters}\r\n boundary="{boundary}"\r\n'.encode()]
+    head = f'Content-Type: multipart/{kind};{parameters}\r\n boundary="{boundary}"\r\n'
+    pieces: list[Piece] = [head.encode()]
     for part in parts:
         pieces.append(start)
         pieces += part
@@ -123,7 +124,7 @@ def _multipart(
     return pieces
 
 
-def _text(subtype: str, text: str) -> list[bytes]:
+def _text(subtype: str, text: str) -> list[Piece]:
     """Return a text part with CRLF line ends, one at the end, in the smallest encoding."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -135,18 +136,18 @@ def _text(subtype: str, text: str) -> list[bytes]:
         f"Content-Type: text/{subtype}; charset=utf-8\r\n"
         f"Content-Transfer-Encoding: {encoding}\r\n\r\n"
     )
-    return [head.encode(), *body]
+    return [head.encode(), body]
 
 
-def _encoded(raw: bytes) -> tuple[str, list[bytes]]:
+def _encoded(raw: bytes) -> tuple[str, Piece]:
     escapes = len(raw.translate(None, _BODY_SAFE))
     if not escapes and _stands_as_it_is(raw):
-        return "7bit", [raw]
+        return "7bit", raw
     if escapes * 6 < len(raw):  # else base64 is smaller for sure: 4/3 against 1 + 2/6
         quoted = _quoted_printable(raw)
         if len(quoted) <= rules.base64_size(len(raw)):
-            return "quoted-printable", [quoted]
-    return "base64", _base64(raw)
+            return "quoted-printable", quoted
+    return "base64", Base64(raw)
 
 
 def _quoted_printable(raw: bytes) -> bytes:
@@ -178,7 +179,7 @@ def _is_inline(file: File) -> bool:
     return file.attachment.content_id is not None
 
 
-def _file(file: File, disposition: str) -> list[bytes]:
+def _file(file: File, disposition: str) -> list[Piece]:
     attachment = file.attachment
     if not rules.CONTENT_TYPE.fullmatch(attachment.content_type):
         raise ValueError("An attachment's content type is not of the form type/subtype.")
@@ -189,7 +190,7 @@ def _file(file: File, disposition: str) -> list[bytes]:
         if not rules.CONTENT_ID.fullmatch(attachment.content_id):
             raise ValueError("An attachment's content id cannot stand in a header.")
         head += f"Content-ID: <{attachment.content_id}>\r\n"
-    return [f"{head}\r\n".encode("ascii"), *_base64(file.body)]
+    return [f"{head}\r\n".encode("ascii"), Base64(file.body)]
 
 
 def _filename(name: str) -> str:
@@ -207,16 +208,6 @@ def _filename(name: str) -> str:
         return f";\r\n filename*=utf-8''{lines[0]}"
     numbered = (f";\r\n filename*{n}*={line}" for n, line in enumerate(lines[1:], 1))
     return f";\r\n filename*0*=utf-8''{lines[0]}{''.join(numbered)}"
-
-
-def _base64(octets: bytes | bytearray) -> list[bytes]:
-    """Return base64 in lines of 76, in blocks: never a list of all lines at once."""
-    pieces: list[bytes] = []
-    view = memoryview(octets)
-    for start in range(0, len(octets), _BLOCK):
-        line = b2a_base64(view[start : start + _BLOCK], newline=False)
-        pieces += b"\r\n".join([line[at : at + 76] for at in range(0, len(line), 76)]), b"\r\n"
-    return pieces
 
 
 def _field(name: str, value: str) -> str:

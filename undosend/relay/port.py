@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from undosend.domain.octets import Message
 from undosend.domain.retry import Reply
 
 
@@ -48,10 +49,15 @@ class Lost:
 class Dialogue(Protocol):
     """One email's turn on a connection."""
 
-    async def offer(self, mail_from: str, rcpt_to: Sequence[str], size: int) -> Offered | Unreached:
-        """Say MAIL and RCPT, and return the replies; nothing has been sent."""
+    async def offer(
+        self, mail_from: str, rcpt_to: Sequence[str], message: Message
+    ) -> Offered | Unreached:
+        """Say MAIL and RCPT, and return the replies; nothing has been sent.
 
-    async def transmit(self, raw: bytes) -> Reply | Lost | Unreached:
+        A relay that could not take the octets (RFC 6152) is not asked: everybody is refused.
+        """
+
+    async def transmit(self, message: Message) -> Reply | Lost | Unreached:
         """Say DATA, the message and the final dot; Unreached where it had not yet begun."""
 
 

@@ -21,8 +21,10 @@ import aiosmtplib
 import structlog
 
 from undosend.domain.clock import Clock
+from undosend.domain.octets import Message
 from undosend.domain.retry import Reply
 from undosend.relay.breaker import Breaker
+from undosend.relay.data import converse
 from undosend.relay.port import Lost, Offered, Unreached
 from undosend.relay.url import RelayAddress
 
@@ -36,6 +38,7 @@ _MOST_EMAILS = 100
 _QUIT_SECONDS = 2
 _CLOSING = 421
 _LONGEST_REPLY = 1000
+_NO_EIGHT_BIT = Reply(554, "5.6.3 The relay takes no 8-bit mail (8BITMIME): encode it in 7 bits.")
 
 
 _Answer: TypeAlias = aiosmtplib.SMTPResponse | aiosmtplib.SMTPResponseException
@@ -182,10 +185,12 @@ class SmtpDialogue:
         self._connection: _Connection | None = None
         self._open = False
 
-    async def offer(self, mail_from: str, rcpt_to: Sequence[str], size: int) -> Offered | Unreached:
+    async def offer(
+        self, mail_from: str, rcpt_to: Sequence[str], message: Message
+    ) -> Offered | Unreached:
         """Say MAIL and RCPT, and return the replies; nothing has been sent."""
         try:
-            refusal = await self._begin(mail_from, size)
+            refusal = await self._begin(mail_from, message)
             if refusal:
                 return Offered(dict.fromkeys(rcpt_to, refusal))
             replies = await self._recipients(rcpt_to)
@@ -195,7 +200,7 @@ class SmtpDialogue:
             self.drop()
             return Unreached(_reason(error))
 
-    async def transmit(self, raw: bytes) -> Reply | Lost | Unreached:
+    async def transmit(self, message: Message) -> Reply | Lost | Unreached:
         """Say DATA, the message and the final dot; what follows is final or uncertain."""
         assert self._connection is not None  # noqa: S101 - offered before
         client = self._connection.client
@@ -209,9 +214,12 @@ class SmtpDialogue:
             return Unreached(_reason(error))
         self._connection.emails += 1
         try:
-            final = await self._message(client, raw)
+            final, whole = await converse(client.protocol, message, self._patience.data)
             self._open = False
-            return self._heard(final)
+            if whole:
+                return self._heard(final)
+            self.drop()  # without its dot it is no mail, whatever was said to it
+            return self._refusal(final)
         except _BROKEN as error:
             self.drop()
             return Lost(_reason(error))
@@ -228,24 +236,28 @@ class SmtpDialogue:
         connection, self._connection = self._connection, None
         return connection
 
-    async def _begin(self, mail_from: str, size: int) -> Reply | None:
+    async def _begin(self, mail_from: str, message: Message) -> Reply | None:
         """Say MAIL on a kept connection, or on a new one; return the refusal, if any."""
         kept = await self._relay.kept()
         if kept:
             self._connection = kept
             try:
-                refusal = await self._mail(mail_from, size)
+                refusal = await self._mail(mail_from, message)
             except aiosmtplib.SMTPServerDisconnected:
                 self.drop()  # it had hung up while we rested: not a word was said yet
             if self._connection:  # else it said 421 while we rested
                 return refusal
         self._connection = await self._relay.connect()
-        return await self._mail(mail_from, size)
+        return await self._mail(mail_from, message)
 
-    async def _mail(self, mail_from: str, size: int) -> Reply | None:
+    async def _mail(self, mail_from: str, message: Message) -> Reply | None:
         assert self._connection is not None  # noqa: S101 - just set
         client = self._connection.client
-        options = [f"SIZE={size}"] if client.supports_extension("size") else []
+        options = [f"SIZE={message.size}"] if client.supports_extension("size") else []
+        if message.eight_bit:
+            if not client.supports_extension("8bitmime"):
+                return _NO_EIGHT_BIT
+            options.append("BODY=8BITMIME")
         self._open = True
         try:
             await client.mail(mail_from, options=options)
@@ -269,15 +281,6 @@ class SmtpDialogue:
             return self._heard(await self._connection.client.rcpt(address))
         except aiosmtplib.SMTPRecipientRefused as refused:
             return self._heard(refused)
-
-    async def _message(self, client: aiosmtplib.SMTP, raw: bytes) -> aiosmtplib.SMTPResponse:
-        """Write the message, dot-stuffed (RFC 5321 §4.5.2), and wait for the last reply."""
-        protocol = client.protocol
-        if protocol is None:
-            raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        stuffed = raw.replace(b"\r\n.", b"\r\n..")
-        protocol.write((b"." if raw.startswith(b".") else b"") + stuffed + b".\r\n")
-        return await protocol.read_response(timeout=self._patience.data)
 
     def _refusal(self, response: _Answer) -> Reply:
         """Return the reply where only a refusal makes sense."""

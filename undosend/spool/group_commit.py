@@ -82,7 +82,7 @@ class _Batch:
 @dataclass(frozen=True, slots=True)
 class _Done:
     transaction: Transaction
-    answers: Sequence[_Answered]
+    answers: list[_Answered]
 
 
 class GroupCommit:
@@ -133,6 +133,7 @@ class GroupCommit:
             while self._asked:
                 group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
                 await self._commit(group)
+                del group  # or what was asked last would be held until somebody asks again
             if self._closing:
                 return
 
@@ -145,6 +146,7 @@ class GroupCommit:
         if isinstance(done, _Done):
             for answered in done.answers:
                 _deliver(answered)
+            done.answers.clear()  # whoever carried it may hold on to it, and a file is large
             done.transaction.publish()
         elif len(group) == 1:
             _fail(group, done)

@@ -73,7 +73,7 @@ class Statements:
         self.add_terms = self._insertion(terms)
         self.add_receipts = self._insertion(receipts)
         self.add_events = self._insertion(events, returning="seq")
-        self.add_file = done(insert(attachments))
+        self.add_file = done(_add_file())
         self.set_content = done(
             update(contents)
             .values(document=content.c.document)
@@ -142,12 +142,12 @@ class Statements:
             .where(events.c.email_id == _given("email_id", Text))
             .order_by(events.c.seq)
         )
-        self.files = done(
+        # Not in order: to sort them, the database would copy every file three times.
+        files = (
             select(*attachments.c)
             .join(emails, emails.c.id == attachments.c.email_id)
             .where(emails.c.account == _given("account", Text))
             .where(emails.c.id == _given("email_id", Text))
-            .order_by(attachments.c.id)
         )
         self.group = done(
             select(emails.c.id)
@@ -155,6 +155,8 @@ class Statements:
             .where(emails.c.group_id == _given("group_id", Text))
             .order_by(emails.c.id)
         )
+        self.files = done(files)
+        self.attachment = done(files.where(attachments.c.id == _given("attachment_id", Text)))
         self.census = done(select(emails.c.state, func.count()).group_by(emails.c.state))
         self.page = lru_cache(_SHAPES)(self._page)
 
@@ -229,6 +231,13 @@ def _claim() -> Any:
         .where(emails.c.id.in_(due))
         .returning(emails.c.account, emails.c.id)
     )
+
+
+def _add_file() -> Any:
+    """Insert one file; nothing, where its values are NULL."""
+    values = [_given(column.name, column.type) for column in attachments.c]
+    there = _given("id", Text).is_not(None)
+    return insert(attachments).from_select(list(attachments.c), select(*values).where(there))
 
 
 def _agenda() -> Select[Any]:

@@ -161,14 +161,16 @@ class SqlSpool:
         lines = await self._read(_Ask(self._sql.files, given=given))
         if not lines:  # nothing is attached, or there is no such email
             await self.get(account, email_id)
-        return [file_of(line) for line in lines]
+        return sorted(map(file_of, lines), key=lambda file: file.attachment.id)
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes."""
-        for file in await self.files(account, email_id):
-            if file.attachment.id == attachment_id:
-                return file
-        raise AttachmentNotFound(attachment_id)
+        given = {"account": account, "email_id": email_id, "attachment_id": attachment_id}
+        lines = await self._read(_Ask(self._sql.attachment, given=given))
+        if not lines:
+            await self.get(account, email_id)
+            raise AttachmentNotFound(attachment_id)
+        return file_of(lines[0])
 
     async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
         """Return what an earlier request with this key came to, if it is still known."""

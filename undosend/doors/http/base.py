@@ -10,13 +10,11 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Iterable, Mapping
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import structlog
 from pydantic_core import to_json
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from undosend.domain.errors import TooLarge, UndosendError
@@ -47,9 +45,6 @@ class Handler(RequestHandler):
     parameters: frozenset[str] = frozenset()
     """The query parameters the handler takes; any other one is a mistake that it points out."""
 
-    awaited: asyncio.Event | None = None
-    """What the client waits for, and what ends the waiting when it leaves."""
-
     problem_code: str | None = None
     """The code of the problem that was the answer, for whoever counts."""
 
@@ -60,6 +55,7 @@ class Handler(RequestHandler):
     """How long a body may take to arrive."""
 
     _hang_up: asyncio.TimerHandle | None = None
+    _left: asyncio.Future[None] | None = None
     _body: bytearray | None = None
     _arrived = 0
 
@@ -134,8 +130,8 @@ class Handler(RequestHandler):
     def on_connection_close(self) -> None:
         """Forget a client that left before its body had arrived, or its answer had come."""
         self.on_finish()
-        if self.awaited:
-            self.awaited.set()
+        if self._left and not self._left.done():
+            self._left.set_result(None)
         super().on_connection_close()
 
     def data_received(self, chunk: bytes) -> None:
@@ -169,7 +165,7 @@ class Handler(RequestHandler):
                 f"The body's type is {kind.strip()[:64] or 'not given'}"
                 f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
             )
-        return decode(bytes(body))
+        return decode(body)
 
     def octets(self) -> bytearray:
         """Return the request's body, once.
@@ -222,10 +218,19 @@ class Handler(RequestHandler):
     async def stream(self, chunks: Iterable[bytes], size: int) -> None:
         """Answer with octets as they come, never with all of them in memory for long."""
         self.set_header("Content-Length", str(size))
-        with suppress(StreamClosedError):  # whoever leaves early has had enough
-            for chunk in chunks:
-                self.write(chunk)
-                await self.flush()
+        for chunk in chunks:
+            self.write(chunk)
+            left = self.left()
+            await asyncio.wait((self.flush(), left), return_when=asyncio.FIRST_COMPLETED)
+            if left.done():
+                break
+        del chunks  # an error of the connection holds on to this frame for a long time
+
+    def left(self) -> asyncio.Future[None]:
+        """Return what is done when the client has left: Tornado lets who waits wait for ever."""
+        if self._left is None:
+            self._left = asyncio.get_running_loop().create_future()
+        return self._left
 
     def if_match(self) -> int | None:
         """Return the version that the caller asks on condition of, if any."""

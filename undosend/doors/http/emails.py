@@ -91,12 +91,12 @@ class EmailHandler(OneEmail):
         if seconds is None:
             return self.show(await self.outbox.get(self.account, email_id))
         self.set_header("Preference-Applied", f"wait={seconds}")
-        with self.desk.hub.watching(email_id) as self.awaited:
+        with self.desk.hub.watching(email_id) as changed:
             email = await self.outbox.get(self.account, email_id)
             news = "If-None-Match" in self.request.headers and not self.knows(email.row.version)
             if not news:
                 until = self.now + seconds * SECOND
-                await within(self.awaited, until, self.desk.view.clock)
+                await within(changed, until, self.desk.view.clock, self.left())
                 email = await self.outbox.get(self.account, email_id)
         return self.show(email)
 
@@ -203,10 +203,10 @@ class RawHandler(OneEmail):
 
     async def get(self, email_id: str) -> None:
         """Download the message."""
-        raw = await self.outbox.raw(self.account, email_id)
+        message = await self.outbox.raw(self.account, email_id)
         self.set_header("Content-Type", "message/rfc822")
         self.set_header("Content-Disposition", f'attachment; filename="{email_id}.eml"')
-        self.finish(raw)
+        await self.stream(message, message.size)
 
 
 class HistoryHandler(OneEmail):

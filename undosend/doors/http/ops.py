@@ -61,11 +61,11 @@ class DevInboxHandler(Handler):
         self.inbox = inbox
 
     async def get(self) -> None:
-        """List what arrived last, oldest first; parsed in a thread, as mail can be large."""
-        entries = self.inbox.entries()
-        shown = entries[-self.limit(_INBOX_PAGE, _INBOX_MOST) :]
-        data = await asyncio.to_thread(lambda: [entry.view() for entry in shown])
-        self.answer(answers.listing(data, has_more=len(shown) < len(entries)))
+        """List what arrived last, oldest first; read in a thread, as mail can be large."""
+        limit, kept = self.limit(_INBOX_PAGE, _INBOX_MOST), self.inbox.kept
+        entries = self.inbox.entries(limit)
+        data = await asyncio.to_thread(lambda: [entry.view() for entry in entries])
+        self.answer(answers.listing(data, has_more=limit < kept))
 
     def delete(self) -> None:
         """Empty it."""

@@ -5,7 +5,6 @@ What the values mean is the domain's to judge; ``judging`` brings both judgement
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from mimetypes import MimeTypes
@@ -109,7 +108,7 @@ def _bytes(value: Any) -> bytes:
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
-        return base64.b64decode(value.encode("ascii"), validate=True)
+        return binascii.a2b_base64(value, strict_mode=True)
     except (ValueError, binascii.Error):
         raise _wrong(
             "invalid_base64", "This is not base64 (RFC 4648 §4, padded, no line ends)."

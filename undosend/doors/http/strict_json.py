@@ -23,8 +23,8 @@ _IN_NUMBERS = re.compile(rb"(?<=[0-9]),")
 _NOT_STRUCTURE = bytes(octet for octet in range(256) if octet not in b"[]{},")
 
 
-def decode(body: bytes) -> Any:
-    """Return the value the body holds.
+def decode(body: bytearray) -> Any:
+    """Return the value the body holds, and empty the body: a large one is there once, not twice.
 
     Raises:
         BadRequest: malformed_json, in words that say what and where.
@@ -36,6 +36,7 @@ def decode(body: bytes) -> Any:
     if text.startswith("\ufeff"):
         _refuse("The body starts with a byte order mark; leave it out.")
     _check_structure(body)
+    body.clear()
     try:
         return json.loads(
             text,
@@ -49,7 +50,7 @@ def decode(body: bytes) -> Any:
         _refuse("A number has too many digits.")
 
 
-def _check_structure(body: bytes) -> None:
+def _check_structure(body: bytearray) -> None:
     """Refuse deep nesting and crowds of values before the parser meets them."""
     if body.count(b"[") + body.count(b"{") <= _DEPTH and body.count(b",") <= _VALUES:
         return

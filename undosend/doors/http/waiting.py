@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from undosend.domain.clock import Clock
 
@@ -25,14 +26,16 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
     return None
 
 
-async def within(event: asyncio.Event, until: int, clock: Clock) -> None:
-    """Return when the event is set, or at that instant."""
-    either = [
+async def within(
+    event: asyncio.Event, until: int, clock: Clock, left: asyncio.Future[None]
+) -> None:
+    """Return when the event is set, at that instant, or when the client has left."""
+    either: list[asyncio.Future[Any]] = [
         asyncio.ensure_future(event.wait()),
         asyncio.ensure_future(clock.sleep_until(until)),
     ]
     try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*either, left], return_when=asyncio.FIRST_COMPLETED)
     finally:
         for each in either:
             each.cancel()
