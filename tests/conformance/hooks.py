@@ -37,6 +37,7 @@ BEYOND_ANY_SCHEMA = {
     "missing": {"/from"},
     "no_recipients": {"/to"},
     "no_content": {"/text"},
+    "too_many_attachments": {"/attachments"},
     # ... on a sum, on what is named twice,
     "too_many_recipients": {"/to"},
     "duplicate_header": {"/headers/*"},

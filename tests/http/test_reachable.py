@@ -6,7 +6,7 @@ Who describes another call or another answer says here how it comes about.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,12 +24,18 @@ from undosend.doors.http.base import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
 
-NOBODY = "em_01MCC5RM00003064ESP82K3F6T"
-Stage = Callable[[Service], Awaitable[str]]
+PLACES = {"code": "too_late", "file": "docs.js"}
+NO_PLACES = {"id": "em_01MCC5RM00003064ESP82K3F6T", "code": "no_such", "file": "no_such"}
+Stage = Callable[[Service], Awaitable[str | Mapping[str, str]]]
+"""Returns the email's id, or everything that stands in the path by name."""
 
 
-async def nothing(service: Service) -> str:
-    return NOBODY
+async def nothing(service: Service) -> Mapping[str, str]:
+    return {}
+
+
+async def nowhere(service: Service) -> Mapping[str, str]:
+    return NO_PLACES
 
 
 async def read(service: Service) -> None:
@@ -44,7 +50,6 @@ class Call:
     body: Any = None
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
-    code: str = "too_late"
     first: Callable[[Service], Any] = read
 
 
@@ -75,7 +80,10 @@ CALLS = {
     ("getReadiness", "503"): Call(first=lambda service: asyncio.to_thread(service.outbox.drain)),
     ("getContract", "200"): Call(),
     ("getProblem", "200"): Call(),
-    ("getProblem", "404"): Call(code="no_such"),
+    ("listProblems", "200"): Call(),
+    ("getDocs", "301"): Call(),
+    ("getDocsPage", "200"): Call(),
+    ("getDocsFile", "200"): Call(),
     ("getPage", "200"): Call(),
     ("getStyle", "200"): Call(),
     ("listInbox", "200"): Call(),
@@ -97,11 +105,12 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
 
 def usual(operation: str, status: str) -> Call | None:
     """Return how any call gets this answer; None where that is not the same for all."""
-    good = next(call for (name, code), call in CALLS.items() if name == operation and code < "3")
+    good = next(call for (name, code), call in CALLS.items() if name == operation and code < "304")
     json = (("Content-Type", "application/json"),)
     calls = {
+        "304": Call(good.stage, headers=(("If-None-Match", "*"),)),
         "400": Call(good.stage, good.body, query="?nonsense=1"),
-        "404": Call(nothing, good.body),
+        "404": Call(nowhere, good.body),
         "412": Call(good.stage, good.body, headers=(("If-Match", '"99"'),)),
         "413": Call(good.stage, headers=(*json, ("Content-Length", str(BODY_LIMIT + 1)))),
         "415": Call(good.stage, "Hello.", headers=(("Content-Type", "text/plain"),)),
@@ -133,7 +142,9 @@ async def test_a_described_answer_can_be_had(
     hub, clock = Hub(), ManualClock()
     inbox = None if status == "404" else DevInbox(None, clock)
     async with serving(MemorySpool(hub.publish), hub, clock=clock, inbox=inbox) as service:
-        where = path.format(id=await call.stage(service), code=call.code) + call.query
+        there = await call.stage(service)
+        names = {"id": there} if isinstance(there, str) else there
+        where = path.format(**PLACES | dict(names)) + call.query
         await call.first(service)
 
         answer = await ask(service, method.upper(), where, call)
