@@ -23,8 +23,8 @@ A_WHILE = ("--default-delay-seconds", "3600")
 def conform(folder: Path, *options: str, quiet: bool = False) -> int:
     """Serve in the folder, ask, and return the exit status of ``st run``."""
     service = Service(folder, *A_WHILE)
-    service.start()
     try:
+        service.start()
         return _ask(service.url, folder, *options, quiet=quiet)
     finally:
         service.close()
