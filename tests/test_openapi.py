@@ -9,21 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import schemathesis
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from pydantic import BaseModel
-from requests import Session
-from schemathesis.config import SchemathesisConfig
-from schemathesis.generation import GenerationMode
-from schemathesis.schemas import APIOperation, BaseSchema
 
 from tests.http import stages
-from tests.http.live import living
-from tests.http.service import Answer, Service, letter, serving
+from tests.http.service import Answer, Service, serving
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagIn, TimingIn
@@ -357,111 +349,3 @@ async def test_the_document_is_served(service: Service) -> None:
 
     assert (answer.status, answer.type) == (200, "application/yaml")
     assert answer.body == CONTRACT.read_bytes()
-
-
-# The document as a source of requests that nobody thought of.
-
-
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with living(tmp_path_factory.mktemp("live")) as url:
-        yield url
-
-
-_NAMES = st.from_regex(r"[a-z]{1,12}", fullmatch=True)
-_ADDRESSES = st.builds("{}@{}.example".format, _NAMES, _NAMES)
-schemathesis.openapi.format("mailbox-address", _ADDRESSES)
-schemathesis.openapi.format("mailbox", _ADDRESSES | st.builds("{} <{}>".format, _NAMES, _ADDRESSES))
-
-# No schema can tell which texts are addresses, or which times lie ahead ...
-_GOOD_ENOUGH = ["2xx", "304", "404", "409", "412", "422"]
-CONFIG = SchemathesisConfig.from_dict(
-    {
-        "generation": {"deterministic": True},
-        "checks": {"positive_data_acceptance": {"expected-statuses": _GOOD_ENOUGH}},
-        "operations": [
-            {  # ... or that two parameters exclude each other.
-                "include-operation-id": "listEmails",
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["200", "400"]}},
-            },
-            {  # It is the one that leads on to another.
-                "include-operation-id": "getDocs",
-                "checks": {"positive_data_acceptance": {"expected-statuses": ["301"]}},
-            },
-            {  # It is there even after the email was deleted.
-                "include-operation-id": "getHistory",
-                "checks": {"use_after_free": {"enabled": False}},
-            },
-        ],
-    }
-)
-QUICKLY = settings(
-    deadline=None, max_examples=10, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-BOTH = list(GenerationMode)
-LABELS = {
-    f"{method.upper()} {path}": "{" in path or "parameters" in call or "requestBody" in call
-    for path, method, call in operations()
-}
-"""Every call, and whether it takes anything."""
-
-
-Case = schemathesis.Case[Any]
-Ask = Callable[[Case], None]
-
-
-@pytest.fixture(scope="module")
-def contract() -> BaseSchema:
-    return schemathesis.openapi.from_path(str(CONTRACT), config=CONFIG)
-
-
-@pytest.fixture
-def ask(live: str) -> Iterator[Ask]:
-    """Return who sends a case, about an email that is there, and judges the answer."""
-    with Session() as session:
-        email = session.post(f"{live}/v1/emails", json=letter(draft=True)).json()
-
-        def asked(case: Case) -> None:
-            if case.meta and case.meta.generation.mode.is_positive and "{id}" in case.path:
-                case.path_parameters = {"id": email["id"]}
-            case.call_and_validate(base_url=live, session=session, allow_redirects=False)
-
-        yield asked
-
-
-def called(contract: BaseSchema, label: str) -> APIOperation[Any, Any, Any, Any]:
-    operation = contract.find_operation_by_label(label)
-    assert operation
-    return operation
-
-
-@pytest.mark.parametrize("label", LABELS)
-def test_every_border_of_the_contract_is_kept(label: str, contract: BaseSchema, ask: Ask) -> None:
-    for case in contract.iter_coverage_cases(
-        called(contract, label),
-        generation_modes=BOTH,
-        generation_config=CONFIG.projects.default.generation,
-    ):
-        ask(case)
-
-
-@pytest.mark.parametrize("mode", BOTH)
-@pytest.mark.parametrize("label", [label for label, takes in LABELS.items() if takes])
-def test_whatever_fits_the_contract_or_not_is_answered_as_described(
-    label: str, mode: GenerationMode, contract: BaseSchema, ask: Ask
-) -> None:
-    cases = called(contract, label).as_strategy(generation_mode=mode)
-
-    QUICKLY(given(cases)(ask))()
-
-
-def test_every_way_along_the_links_is_answered_as_described(
-    contract: BaseSchema, live: str
-) -> None:
-    def there(*_: Any) -> dict[str, Any]:
-        return {"base_url": live, "allow_redirects": False}
-
-    machine = contract.as_state_machine()
-    wanderer: Any = type("Wanderer", (machine,), {"get_call_kwargs": there})
-
-    wanderer.run(settings=settings(QUICKLY, max_examples=20, stateful_step_count=8))

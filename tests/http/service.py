@@ -24,6 +24,7 @@ from tornado.testing import bind_unused_port
 from tests.relay_double import RelayDouble, Script
 from undosend.app import _server, _unready
 from undosend.attempt import Attempts
+from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
@@ -120,6 +121,14 @@ class Client:
     async def call(
         self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None
     ) -> Answer:
+        """Return the answer, which is no mistake of the service's."""
+        answer = await self.ask(method, path, body, headers=headers)
+        assert answer.status != 500, answer
+        return answer
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Return the answer; a body that is neither text nor bytes goes out as JSON."""
         sent = dict(headers or {})
         if body is not None and not isinstance(body, str | bytes):
@@ -135,9 +144,7 @@ class Client:
             decompress_response=False,
             request_timeout=PATIENCE,
         )
-        answer = as_answer(await self.http.fetch(request, raise_error=False))
-        assert answer.status != 500, answer
-        return answer
+        return as_answer(await self.http.fetch(request, raise_error=False))
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.call("GET", path, headers=headers)
@@ -211,6 +218,7 @@ async def serving(
     policy: HoldPolicy = USUAL,
     public_url: str | None = None,
     origins: frozenset[str] = frozenset(),
+    inbox: DevInbox | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service over the spool until the block is left, which also closes the spool."""
     clock = clock or ManualClock()
@@ -240,6 +248,7 @@ async def serving(
             readiness=lambda: _unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
+            inbox=inbox,
         )
         counts: list[tuple[str, int, str | None]] = []
 

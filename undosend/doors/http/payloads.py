@@ -76,6 +76,13 @@ def _judged(value: Any) -> Any:
     return value[: _LONGEST + 1] if isinstance(value, list) else value
 
 
+def _added(value: Any) -> Any:
+    if value is None or value == []:
+        reason = "A PATCH adds attachments to those there are; it never takes one away."
+        raise _wrong("not_removable", reason)
+    return _judged(value)
+
+
 def _instant(value: Any) -> int:
     """Return microseconds from RFC 3339 text with an offset (never a guess at what was meant)."""
     try:
@@ -135,6 +142,11 @@ def _message_id(value: Any) -> str:
     return bracketed
 
 
+def _at_most(entries: int) -> Any:
+    """Say in the schema how many there may be; the domain judges, in words of its own."""
+    return Field(json_schema_extra={"maxItems": entries})
+
+
 # A schema of Pydantic's cannot point out of itself; the contract's test puts the $ref in.
 Mailbox = Annotated[Address, BeforeValidator(_address), WithJsonSchema({"x-component": "Mailbox"})]
 Mailboxes = Annotated[
@@ -146,15 +158,15 @@ MessageId = Annotated[
 MessageIds = Annotated[
     list[MessageId], BeforeValidator(_listed), WithJsonSchema({"x-component": "MessageIds"})
 ]
-Instant = Annotated[
-    int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
+Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"x-component": "Instant"})]
 Delay = Annotated[int, Field(ge=0, le=2_592_000), BeforeValidator(_whole)]
-Base64 = Annotated[
-    bytes,
-    BeforeValidator(_bytes),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
-]
+Line = Annotated[str, WithJsonSchema({"x-component": "Line"})]
+Text = Annotated[str, WithJsonSchema({"x-component": "Text"})]
+Headers = Annotated[dict[str, str], WithJsonSchema({"x-component": "Headers"})]
+Filename = Annotated[str, WithJsonSchema({"x-component": "Filename"})]
+MediaType = Annotated[str, WithJsonSchema({"x-component": "MediaType"})]
+ContentId = Annotated[str, WithJsonSchema({"x-component": "ContentId"})]
+Base64 = Annotated[bytes, BeforeValidator(_bytes), WithJsonSchema({"x-component": "Base64"})]
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,256}$")]
 
 
@@ -172,10 +184,10 @@ class TagIn(_Model):
 class AttachmentIn(_Model):
     """A file, its bytes in base64."""
 
-    filename: str
+    filename: Filename
     content: Base64
-    content_type: str | None = None
-    content_id: str | None = Field(
+    content_type: MediaType | None = None
+    content_id: ContentId | None = Field(
         default=None, validation_alias=AliasChoices("content_id", "inline_content_id")
     )
 
@@ -209,14 +221,16 @@ class ContentIn(_Model):
     cc: Mailboxes | None = None
     bcc: Mailboxes | None = None
     reply_to: Mailboxes | None = None
-    subject: str | None = None
-    text: str | None = None
-    html: str | None = None
-    headers: dict[str, str] | None = None
+    subject: Line | None = None
+    text: Text | None = None
+    html: Text | None = None
+    headers: Headers | None = None
     in_reply_to: MessageIds | None = None
     references: MessageIds | None = None
-    tags: Annotated[list[TagIn], BeforeValidator(_judged)] | None = None
-    attachments: Annotated[list[AttachmentIn], BeforeValidator(_judged)] | None = None
+    tags: Annotated[list[TagIn], BeforeValidator(_judged), _at_most(TAG_LIMIT)] | None = None
+    attachments: (
+        Annotated[list[AttachmentIn], BeforeValidator(_judged), _at_most(ATTACHMENT_LIMIT)] | None
+    ) = None
 
     def edited(self, content: Content) -> Content:
         """Return the content with the given parts in place of its own; null empties a part."""
@@ -272,12 +286,11 @@ class EmailPatch(ContentIn, TimingIn):
 
     id: str | None = None
 
-    @model_validator(mode="after")
-    def _attachments_are_only_added(self) -> Self:
-        if "attachments" in self.model_fields_set and not self.attachments:
-            reason = "A PATCH adds attachments to those there are; it never takes one away."
-            raise _wrong("not_removable", reason, member="attachments")
-        return self
+    attachments: Annotated[
+        list[AttachmentIn],
+        BeforeValidator(_added),
+        Field(json_schema_extra={"minItems": 1, "maxItems": ATTACHMENT_LIMIT}),
+    ] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _one_at_a_time(self) -> Self:

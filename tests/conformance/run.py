@@ -1,0 +1,50 @@
+"""Schemathesis against the real command: ``python -m tests.conformance.run --seed 7``.
+
+Whatever stands behind is an option of ``st run``; the later of two wins.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.system.service import Service
+from undosend.settings import data
+
+HERE = Path(__file__).parent
+OPTIONS = ("--seed", "1", "--max-examples", "270", "--no-color")
+A_WHILE = ("--default-delay-seconds", "3600")
+"""Nothing leaves by itself while it is looked at; what a request sends at once does."""
+
+
+def conform(folder: Path, *options: str, quiet: bool = False) -> int:
+    """Serve in the folder, ask, and return the exit status of ``st run``."""
+    service = Service(folder, *A_WHILE)
+    try:
+        service.start()
+        return _ask(service.url, folder, *options, quiet=quiet)
+    finally:
+        service.close()
+
+
+def _ask(url: str, folder: Path, *options: str, quiet: bool) -> int:
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file"]
+    command += [str(HERE / "schemathesis.toml"), "run", str(data("api-spec") / "openapi.yaml")]
+    command += ["--url", url, *OPTIONS, "--report", "json", *options]
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    with (folder / "out").open("wb") as out:
+        return subprocess.run(  # noqa: S603 - our own command
+            [*command, "--report-json-path", str(folder / "report.json")],
+            cwd=folder,
+            env=environment,
+            stdout=out if quiet else None,
+            check=False,
+        ).returncode
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        sys.exit(conform(Path(temporary), *sys.argv[1:]))
