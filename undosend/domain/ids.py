@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+
+EMAIL_ID = re.compile(r"em_[0-9A-HJKMNP-TV-Z]{26}")
+"""An email's id: a store may read other texts in ways of its own, and so none is asked."""
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no I, L, O, U, so an id can be read aloud."""

@@ -352,7 +352,7 @@ class SqlSpool:
         for name, fresh in asked:
             lines = await session.fetch(self._sql.secret, name=name)
             if not lines:
-                await session.insert(self._sql.add_secret, [{"name": name, "value": fresh}])
+                await session.fetch(self._sql.add_secret, name=name, value=fresh)
             kept.append(lines[0][0] if lines else fresh)
         return kept
 

@@ -58,7 +58,7 @@ class View:
             "message_id": row.message_id,
             "created_at": rfc3339(row.created_at),
             "updated_at": rfc3339(row.updated_at),
-            "scheduled_at": _time(row.release_at if _is_scheduled(row) else None),
+            "scheduled_at": _time(row.release_at if _is_scheduled(row, now) else None),
             "release_at": _time(row.release_at),
             "undo_until": _time(row.undo_until),
             "undo_seconds_left": undo_seconds_left(row, now),
@@ -71,7 +71,7 @@ class View:
             "uncertain": row.uncertain,
             "may_have_been_delivered": row.may_have_been_delivered,
             "last_error": row.trouble,
-            "last_event": _last_event(row),
+            "last_event": _last_event(row, now),
             "group_id": row.group_id,
             "from": None if content.sender is None else written(content.sender),
             "to": _written(content.to),
@@ -168,14 +168,15 @@ def listing(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]
     return {"object": "list", "data": list(data), "has_more": has_more}
 
 
-def _is_scheduled(row: Row) -> bool:
+def _is_scheduled(row: Row, now: int) -> bool:
     """Tell whether the email waits for a time of its own: such a one has no grace after it."""
-    return row.release_at is not None and row.release_at == row.undo_until
+    waits = row.state is State.HELD and row.release_at is not None and row.release_at > now
+    return waits and row.release_at == row.undo_until
 
 
-def _last_event(row: Row) -> str | None:
+def _last_event(row: Row, now: int) -> str | None:
     if row.state is State.HELD:
-        return "scheduled" if _is_scheduled(row) else "queued"
+        return "scheduled" if _is_scheduled(row, now) else "queued"
     return _LAST_EVENTS[row.state]
 
 

@@ -1,7 +1,8 @@
 """From the query of ``GET /v1/emails`` to a listing, and from a page to the way on and back.
 
 A cursor is an id, signed for one account and one set of filters: used with others it would show
-something else than a next page, and so it is refused.
+something else than a next page, and so it is refused. The id of an email is taken as well, for
+it is what Resend's clients page with.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 
 from undosend.domain.clock import instant
 from undosend.domain.email import State
-from undosend.domain.ids import first_id
+from undosend.domain.ids import EMAIL_ID, first_id
 from undosend.domain.rules import REFERENCE
 from undosend.domain.terms import asked, tag_term
 from undosend.doors.http.problems import BadRequest
@@ -90,12 +91,14 @@ class Finder:
         given = self._query.get(name)
         if given is None:
             return None
+        if EMAIL_ID.fullmatch(given):
+            return given
         email_id = self._signer.read(self._purpose, given)
         if email_id is None:
             raise BadRequest(
                 "bad_parameter",
                 f"{name} takes a cursor as an earlier page of the same list gave it, with the "
-                "same filters.",
+                "same filters, or the id of an email.",
             )
         return email_id
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from undosend.domain.email import Email
 from undosend.domain.errors import EmailNotFound
+from undosend.domain.ids import EMAIL_ID
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import Handler
 from undosend.doors.http.once import Once, Turn, key_of
@@ -17,8 +17,6 @@ from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
 from undosend.spool.port import Receipt
-
-EMAIL_ID = re.compile(r"em_[0-9A-HJKMNP-TV-Z]{26}")
 
 
 @dataclass(frozen=True, slots=True)
