@@ -26,13 +26,13 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
 
 
 async def within(event: asyncio.Event, until: int, clock: Clock) -> None:
-    """Return when the event is set, or at that instant."""
-    either = [
-        asyncio.ensure_future(event.wait()),
-        asyncio.ensure_future(clock.sleep_until(until)),
-    ]
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in either:
-            each.cancel()
+    """Return when the event is set; at that instant it is set here."""
+
+    async def ring() -> None:
+        await clock.sleep_until(until)
+        event.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        alarm = tasks.create_task(ring())
+        await event.wait()
+        alarm.cancel()
