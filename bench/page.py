@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
-from stage import note
+from bench.stage import note
 
 from undosend.domain.email import State
 from undosend.domain.ids import first_id
@@ -54,31 +54,24 @@ def main() -> None:
 
 
 async def _compare(given: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with AsyncExitStack() as stores:
-            many, few = [
-                (await _store(stores, Path(folder) / f"{emails}.db", emails), emails)
-                for emails in (given.emails, given.few)
-            ]
-            print(
-                f"{'page of 20':28}{'of ' + str(given.few):>14}{'of ' + str(given.emails):>14}  ratio"
-            )
-            for name, listing in LISTINGS.items():
-                for where in ("newest", "middle"):
-                    times: tuple[list[float], list[float]] = ([], [])
-                    for _ in range(given.rounds):
-                        for (spool, emails), spent in zip((few, many), times, strict=True):
-                            middle = first_id("em", _FIRST + emails // 2 * _APART)
-                            asked_for = (
-                                listing if where == "newest" else replace(listing, below=middle)
-                            )
-                            began = time.perf_counter()
-                            await spool.page("default", asked_for)
-                            spent.append(time.perf_counter() - began)
-                    low, high = (statistics.median(spent) * 1e3 for spent in times)
-                    print(
-                        f"{name + ', ' + where:35}{low:7.2f} ms {high:10.2f} ms {high / low:6.2f}"
-                    )
+    async with AsyncExitStack() as stores:
+        folder = Path(stores.enter_context(tempfile.TemporaryDirectory()))
+        small = await _store(stores, folder / "small.db", given.few)
+        large = await _store(stores, folder / "large.db", given.emails)
+        print(f"{'page of 20':35}{given.few:>10}{given.emails:>14}  ratio")
+        for name, newest in LISTINGS.items():
+            for where in ("newest", "middle"):
+                times: tuple[list[float], list[float]] = ([], [])
+                for _ in range(given.rounds):
+                    pairs = ((small, given.few), (large, given.emails))
+                    for (spool, emails), spent in zip(pairs, times, strict=True):
+                        middle = first_id("em", _FIRST + emails // 2 * _APART)
+                        listing = newest if where == "newest" else replace(newest, below=middle)
+                        began = time.perf_counter()
+                        await spool.page("default", listing)
+                        spent.append(time.perf_counter() - began)
+                low, high = (statistics.median(spent) * 1e3 for spent in times)
+                print(f"{name + ', ' + where:35}{low:7.2f} ms {high:10.2f} ms {high / low:6.2f}")
 
 
 async def _store(stores: AsyncExitStack, path: Path, emails: int) -> Spool:

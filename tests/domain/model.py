@@ -120,7 +120,12 @@ class Model:
         return Verdict(None, len(seen), [])
 
     def _fired(
-        self, facts: Facts, event: Event, token: int = 0, revision: int = 0, accepted: int = 0
+        self,
+        facts: Facts,
+        event: Event,
+        token: int = 0,
+        revision: int | None = None,
+        accepted: int = 0,
     ) -> Facts | None:
         """What the service's own table makes of it; None where it refuses."""
         waits, leased = facts.state in WAITING, facts.token > 0

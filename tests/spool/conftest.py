@@ -45,7 +45,5 @@ async def writer(spool: SqlSpool) -> aiosqlite.Connection:
 
 @pytest.fixture
 async def reader(spool: SqlSpool) -> aiosqlite.Connection:
-    """Return the spool's own reading connection."""
-    session = await spool._reader._begin()
-    assert isinstance(session, SqliteLook)
-    return session._connection
+    """Return the spool's own reading connection, with no transaction open."""
+    return await _connection(await spool._reader._begin())

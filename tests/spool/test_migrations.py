@@ -69,7 +69,7 @@ async def test_the_migrated_schema_is_that_of_the_tables(
     migrated = schema(database)
 
     assert migrated == schema(tmp_path / "created.db")
-    assert len(migrated) == 5 + 7
+    assert len(migrated) == 8 + 11
     assert {name for type_, name in migrated if type_ == "index"} >= {
         "ix_emails_due",
         "ix_emails_leased",
@@ -166,9 +166,9 @@ async def test_a_migration_that_fails_leaves_nothing_behind(
 ) -> None:
     scripts = tmp_path / "scripts"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_broken.py").write_text(
+    (scripts / "versions" / "0003_broken.py").write_text(
         "from alembic import op\n"
-        'revision, down_revision = "0002", "0001"\n'
+        'revision, down_revision = "0003", "0002"\n'
         "def upgrade():\n"
         '    op.execute("CREATE TABLE half (done INTEGER)")\n'
         '    op.execute("CREATE TABLE nonsense (")\n'

@@ -61,6 +61,8 @@ def given_of(account: str, listing: Listing) -> Mapping[str, Any]:
     given = {
         "account": account,
         "limit": listing.limit + 1,
+        "look": LOOK,
+        "last_looked": LOOK - 1,
         "below": _LAST if listing.below is None else listing.below,
         "above": _FIRST if listing.above is None else listing.above,
     }
@@ -74,7 +76,7 @@ def given_of(account: str, listing: Listing) -> Mapping[str, Any]:
 def found(shape: Shape) -> Select[Any]:
     """Select the ids of the page, in its direction."""
     filters = _filters(shape)
-    looked = _looked(shape, LOOK if filters else _given("limit", Integer))
+    looked = _looked(shape, _given("look" if filters else "limit", Integer))
     ids = select(emails.c.id).where(emails.c.id.in_(select(looked.c.id)), *filters)
     return ids.order_by(_order(shape, emails.c.id)).limit(_given("limit", Integer))
 
@@ -83,8 +85,9 @@ def end_of_look(shape: Shape) -> Select[Any] | None:
     """Select the id of the last email looked at, where there were more; None if all fit."""
     if not _filters(shape):
         return None
-    looked = _looked(shape, LOOK)
-    return select(looked.c.id).order_by(_order(shape, looked.c.id)).limit(1).offset(LOOK - 1)
+    looked = _looked(shape, _given("look", Integer))
+    last = select(looked.c.id).order_by(_order(shape, looked.c.id)).limit(1)
+    return last.offset(_given("last_looked", Integer))
 
 
 def _looked(shape: Shape, most: Any) -> Subquery:

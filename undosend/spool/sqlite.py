@@ -34,6 +34,7 @@ Publish = Callable[[Sequence[Logged]], None]
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _BEGIN = Statement("BEGIN IMMEDIATE", {})
+_BEGIN_LOOK = Statement("BEGIN", {})
 _COMMIT = Statement("COMMIT", {})
 _WAL_RESET_FIXED = (3, 51, 3)
 
@@ -73,7 +74,10 @@ async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpo
         return session
 
     async def look() -> SqliteLook:
-        return SqliteLook(read)
+        session = SqliteLook(read)
+        await session.rollback()
+        await session.fetch(_BEGIN_LOOK)
+        return session
 
     return SqlSpool(
         statements, write=(begin, write.carry), read=(look, read.carry), release=release
@@ -153,7 +157,7 @@ def _to_the_end(transaction: Coroutine[Any, Any, Answer]) -> Answer:
 
 
 class SqliteLook:
-    """A reader's turn on a connection: every statement sees the last commit."""
+    """A reader's turn on a connection: all its statements see the same commits."""
 
     def __init__(self, connection: _Connection) -> None:
         self._connection = connection
@@ -179,9 +183,17 @@ class SqliteLook:
 
     async def commit(self) -> None:
         """End the turn."""
+        await self.fetch(_COMMIT)
 
     async def rollback(self) -> None:
-        """End the turn."""
+        """Undo everything; where there is nothing to undo, that is well too.
+
+        Never raises, for then the writer would end: a connection that cannot even do this
+        fails at its next BEGIN.
+        """
+        with suppress(sqlite3.Error, ValueError):  # ValueError: it is closed
+            if self._connection.in_transaction:
+                self._connection.driver.rollback()
 
     def publish(self) -> None:
         """Tell nobody: nothing was changed."""
@@ -217,22 +229,12 @@ class SqliteSession(SqliteLook):
         """Make everything durable."""
         if self._told:
             self._numbers = await self.fetch(self._add_events, self._told)
-        await self.fetch(_COMMIT)
+        await super().commit()
 
     def publish(self) -> None:
         """Tell whoever listens what was committed."""
         seqs = sorted(seq for (seq,) in self._numbers)
         self._publish([Logged(seq, *line) for seq, line in zip(seqs, self._told, strict=True)])
-
-    async def rollback(self) -> None:
-        """Undo everything; where there is nothing to undo, that is well too.
-
-        Never raises, for then the writer would end: a connection that cannot even do this
-        fails at its next BEGIN.
-        """
-        with suppress(sqlite3.Error, ValueError):  # ValueError: it is closed
-            if self._connection.in_transaction:
-                self._connection.driver.rollback()
 
 
 @cache

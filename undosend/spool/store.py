@@ -110,6 +110,7 @@ class SqlSpool:
         self._secret: Kind[tuple[str, bytes], bytes] = Kind(self._do_secret)
         self._claim: Kind[_Ask, Sequence[Email]] = Kind(self._do_claim)
         self._get: Kind[Key, Email] = Kind(self._do_get)
+        self._page: Kind[tuple[str, Listing], Page] = Kind(self._do_page)
         self._ask: Kind[_Ask, Sequence[Line]] = Kind(self._do_ask)
 
     def __repr__(self) -> str:
@@ -137,15 +138,7 @@ class SqlSpool:
 
     async def page(self, account: str, listing: Listing) -> Page:
         """Return a page of the account's emails, newest first."""
-        page, end_of_look = self._sql.page(shape_of(listing))
-        given = given_of(account, listing)
-        lines = await self._read(_Ask(page, given=given))
-        emails = [email_of(line) for line in lines[: listing.limit]]
-        end = emails[-1].row.id if len(lines) > listing.limit else None
-        if end is None and end_of_look is not None:
-            looked = await self._read(_Ask(end_of_look, given=given))
-            end = looked[0][0] if looked else None
-        return Page(emails[::-1] if listing.upwards else emails, end)
+        return await self._reader.submit(self._page, (account, listing))
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
         """Return what happened to the email, oldest first, even after its deletion."""
@@ -380,6 +373,23 @@ class SqlSpool:
         lines = await session.fetch(self._sql.emails, list(dict.fromkeys(keys)))
         found = {(email.row.account, email.row.id): email for email in map(email_of, lines)}
         return [found.get(key) or EmailNotFound(key[1]) for key in keys]
+
+    async def _do_page(
+        self, session: Session, asked: Sequence[tuple[str, Listing]]
+    ) -> Sequence[Page]:
+        """Read the page and the end of its look as of one moment, else mail falls in between."""
+        pages = []
+        for account, listing in asked:
+            page, end_of_look = self._sql.page(shape_of(listing))
+            given = given_of(account, listing)
+            lines = await session.fetch(page, **given)
+            emails = [email_of(line) for line in lines[: listing.limit]]
+            end = emails[-1].row.id if len(lines) > listing.limit else None
+            if end is None and end_of_look is not None:
+                looked = await session.fetch(end_of_look, **given)
+                end = looked[0][0] if looked else None
+            pages.append(Page(emails[::-1] if listing.upwards else emails, end))
+        return pages
 
 
 def _lines(leases: Sequence[Lease]) -> Sequence[Line]:

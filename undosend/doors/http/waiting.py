@@ -26,6 +26,7 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
     return None
 
 
+<<<<<<< HEAD
 async def within(
     event: asyncio.Event, until: int, clock: Clock, left: asyncio.Future[None]
 ) -> None:
@@ -39,3 +40,16 @@ async def within(
     finally:
         for each in either:
             each.cancel()
+=======
+async def within(event: asyncio.Event, until: int, clock: Clock) -> None:
+    """Return when the event is set; at that instant it is set here."""
+
+    async def ring() -> None:
+        await clock.sleep_until(until)
+        event.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        alarm = tasks.create_task(ring())
+        await event.wait()
+        alarm.cancel()
+>>>>>>> 29a6d691753aa1a4ec71bcc1db05bdba624cdf43
