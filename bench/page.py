@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.stage import note
-
 from undosend.domain.email import State
 from undosend.domain.ids import first_id
 from undosend.domain.terms import asked, tag_term

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from undosend.domain.clock import Clock
 
@@ -26,30 +25,17 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
     return None
 
 
-<<<<<<< HEAD
 async def within(
     event: asyncio.Event, until: int, clock: Clock, left: asyncio.Future[None]
 ) -> None:
-    """Return when the event is set, at that instant, or when the client has left."""
-    either: list[asyncio.Future[Any]] = [
-        asyncio.ensure_future(event.wait()),
-        asyncio.ensure_future(clock.sleep_until(until)),
-    ]
-    try:
-        await asyncio.wait([*either, left], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in either:
-            each.cancel()
-=======
-async def within(event: asyncio.Event, until: int, clock: Clock) -> None:
-    """Return when the event is set; at that instant it is set here."""
+    """Return when the event is set; at that instant, or when the client leaves, it is set here."""
 
     async def ring() -> None:
         await clock.sleep_until(until)
         event.set()
 
+    left.add_done_callback(lambda _: event.set())
     async with asyncio.TaskGroup() as tasks:
         alarm = tasks.create_task(ring())
         await event.wait()
         alarm.cancel()
->>>>>>> 29a6d691753aa1a4ec71bcc1db05bdba624cdf43
