@@ -580,10 +580,25 @@ async def test_an_attachment_is_never_fetched(service: Service, url: str) -> Non
         ("attachments", [None], "/attachments/0"),
         ("attachments", [{"filename": None, "content": ""}], "/attachments/0/filename"),
         ("attachments", [{"filename": "a", "content": 5}], "/attachments/0/content"),
-        ("attachments", [{"filename": "a", "content": [89]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": [256]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": [-1]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": [89, True]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": [8.5]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": ["YQ=="]}], "/attachments/0/content"),
+        ("attachments", [{"filename": "a", "content": {"data": [89]}}], "/attachments/0/content"),
         (
             "attachments",
-            [{"filename": "a", "content": "", "content_type": None}],
+            [{"filename": "a", "content": {"type": "Blob", "data": [89]}}],
+            "/attachments/0/content",
+        ),
+        (
+            "attachments",
+            [{"filename": "a", "content": {"type": "Buffer", "data": "YQ=="}}],
+            "/attachments/0/content",
+        ),
+        (
+            "attachments",
+            [{"filename": "a", "content": "", "content_type": 5}],
             "/attachments/0/content_type",
         ),
         (
