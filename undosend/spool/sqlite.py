@@ -173,9 +173,7 @@ class SqliteLook:
 
     async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
         """Run an insertion that carries bytes, once for each line."""
-        # The driver keeps a statement with the last values given to it: let them be nothing.
-        nothing = dict.fromkeys(lines[0])
-        self._connection.driver.executemany(statement.sql, [*lines, nothing])
+        self._connection.driver.executemany(statement.sql, lines)
 
     def tell(self, row: Row, type_: str) -> None:
         """Refuse: who only looks has nothing to tell."""

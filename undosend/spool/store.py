@@ -354,7 +354,8 @@ class SqlSpool:
     ) -> None:
         lines = [file_values(email_id, file) for email_id, files in attached for file in files]
         if lines:
-            await session.insert(self._sql.add_file, lines)
+            # A driver keeps a statement with the last values given to it: let them be nothing.
+            await session.insert(self._sql.add_file, [*lines, dict.fromkeys(lines[0])])
 
     async def _do_claim(
         self, session: Session, claims: Sequence[_Ask]
