@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -135,12 +136,12 @@ def no_error_is_logged() -> None:
 
 @pytest.mark.parametrize(("path", "method", "operation", "status"), list(described()))
 async def test_a_described_answer_can_be_had(
-    path: str, method: str, operation: str, status: str
+    path: str, method: str, operation: str, status: str, tmp_path: Path
 ) -> None:
     call = CALLS.get((operation, status)) or usual(operation, status)
     assert call, "nobody has said how this comes about"
     hub, clock = Hub(), ManualClock()
-    inbox = None if status == "404" else DevInbox(None, clock)
+    inbox = None if status == "404" else DevInbox(tmp_path / "inbox.jsonl", clock)
     async with serving(MemorySpool(hub.publish), hub, clock=clock, inbox=inbox) as service:
         there = await call.stage(service)
         names = {"id": there} if isinstance(there, str) else there
