@@ -47,7 +47,7 @@ class Attempts:
     """What all attempts share.
 
     resend: try once more after an uncertain attempt. data_seconds: how long the relay may
-    take to answer the final dot; the marker's lease lasts a margin longer. luck: [0, 1).
+    take over a message and its answer; the marker's lease lasts a margin longer. luck: [0, 1).
     since: when the service started to try.
     """
 

@@ -175,7 +175,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default=600,
         gt=0,
         le=3600,
-        description="Longest wait for its reply to a whole message (RFC 5321 §4.5.3.2.6); "
+        description="Longest time for it to take a whole message and answer (RFC 5321 §4.5.3.2.6); "
         "a shorter one makes more deliveries uncertain.",
     )
     lifetime_hours: float = Field(

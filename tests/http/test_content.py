@@ -234,7 +234,18 @@ async def test_raw_is_a_download(service: Service) -> None:
 
     assert answer.headers["Content-Disposition"] == f'attachment; filename="{email_id}.eml"'
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
     assert (await service.get("/v1/emails/em_x/raw")).problem == "not_found"
+
+
+async def test_head_of_raw_tells_its_size_alone(service: Service) -> None:
+    email_id = await stages.held(service)
+
+    shown = await service.get(f"/v1/emails/{email_id}/raw")
+    asked = await service.call("HEAD", f"/v1/emails/{email_id}/raw")
+
+    assert asked.headers["Content-Length"] == shown.headers["Content-Length"]
+    assert asked.body == b""
 
 
 @pytest.mark.parametrize(

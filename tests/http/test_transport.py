@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 
 import pytest
 
 from tests.http import stages
-from tests.http.service import PATIENCE, Answer, Service, letter
+from tests.http.service import PATIENCE, Answer, Service, encoded, letter
 from tests.http.wire import connected, said, status
+from undosend.domain.octets import Message
 from undosend.doors.http.base import BODY_LIMIT
 
 AN_ID = "em_01MCC5RM00003064ESP82K3F6T"
@@ -472,3 +474,28 @@ async def test_a_problem_links_to_the_host_the_client_asked(service: Service) ->
 
     assert answer.json["type"] == "http://mail.example:81/problems/not_found"
     assert answer.json["instance"] == "/nope"
+
+
+async def test_client_that_leaves_in_the_middle_of_a_message_takes_it_along(
+    service: Service,
+) -> None:
+    attachment = {"filename": "a", "content": encoded(bytes(12_000_000))}
+    email = await service.made(draft=True, attachments=[attachment])
+    gc.collect()
+    gc.disable()  # else it could hide that somebody holds on to it
+    try:
+        async with connected(service) as (reader, writer):
+            writer.write(
+                f"GET /v1/emails/{email['id']}/raw HTTP/1.1\r\nHost: x\r\n".encode() + LAST
+            )
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            assert messages() == 1
+        async with asyncio.timeout(PATIENCE):
+            while messages():
+                await service.get("/livez")
+    finally:
+        gc.enable()
+
+
+def messages() -> int:
+    return sum(isinstance(thing, Message) for thing in gc.get_objects())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import weakref
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -307,3 +309,32 @@ async def test_its_repr_names_it_and_tells_who_waits(writer: GroupCommit, store:
 
     store.gate.set()
     await outcomes(asked)
+
+
+class Large:
+    """What nobody should hold on to."""
+
+
+async def test_what_was_asked_and_answered_is_let_go_of_at_once() -> None:
+    carried: list[object] = []
+
+    async def answer(_: Turn, items: Sequence[Large]) -> Sequence[Large]:
+        return [Large() for _ in items]
+
+    async def carry(transaction: Coroutine[Any, Any, Any]) -> Any:
+        carried.append(await transaction)  # a driver's thread keeps its last result, too
+        return carried[-1]
+
+    store = Store()
+    store.gate.set()
+    reader = GroupCommit("reader", store.begin, carry)
+    asked = Large()
+    answered = await reader.submit(Kind(answer), asked)
+    kept = [weakref.ref(asked), weakref.ref(answered)]
+
+    del asked, answered
+    await asyncio.sleep(0)  # the loop itself has the answer in its hand until its next turn
+
+    assert [each() for each in kept] == [None, None]
+    assert carried
+    await reader.close()

@@ -58,15 +58,19 @@ class Message:
             ValueError: a CR or LF stands alone, or the last line has no end; a relay could
                 take what follows for another mail. Base64 cannot be so, and is not looked at.
         """
-        joined = _joined(pieces)
-        texts = [piece for piece in joined if isinstance(piece, bytes)]
-        if not all(map(_is_in_lines, texts)):
-            raise ValueError("A message must be lines that end in CRLF (RFC 5321 §2.3.8).")
+        size, eight_bit, joined = 0, False, _joined(pieces)
+        for piece in joined:
+            if isinstance(piece, Base64):
+                size += piece.size
+                continue
+            if not _is_in_lines(piece):
+                raise ValueError("A message must be lines that end in CRLF (RFC 5321 §2.3.8).")
+            size += len(piece)
+            eight_bit = eight_bit or not piece.isascii()
         # Frozen, and yet its fields are not what it is made of.
+        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "eight_bit", eight_bit)
         object.__setattr__(self, "_pieces", joined)
-        object.__setattr__(self, "eight_bit", not all(map(bytes.isascii, texts)))
-        sizes = (len(piece) if isinstance(piece, bytes) else piece.size for piece in joined)
-        object.__setattr__(self, "size", sum(sizes))
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the octets in chunks of about 64 KiB."""

@@ -50,7 +50,10 @@ class _OutOfTurn(aiosmtplib.SMTPException):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds to wait for a reply: to a command, and to the final dot (RFC 5321 §4.5.3.2)."""
+    """Seconds to wait for the reply to a command, and for a message to be taken and answered.
+
+    RFC 5321 §4.5.3.2. A message's time is one, however slowly it is taken: its lease has an end.
+    """
 
     command: float = 60
     data: float = 600
