@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import random
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND
@@ -23,6 +23,8 @@ from undosend.domain.email import (
     State,
 )
 from undosend.domain.errors import UndosendError
+
+Answer = TypeVar("Answer")
 
 ACCOUNT = "acme"
 NOW = 1_800_000_000 * SECOND
@@ -97,7 +99,7 @@ def a_change(event: Event, row: Row, **brought: Any) -> Change:
     return Change(event, row.id, **(values | brought))
 
 
-async def outcome(asked: Awaitable[Row]) -> Row | UndosendError:
+async def outcome(asked: Awaitable[Answer]) -> Answer | UndosendError:
     """Return what was answered, be it a row or a refusal."""
     try:
         return await asked
@@ -105,8 +107,10 @@ async def outcome(asked: Awaitable[Row]) -> Row | UndosendError:
         return refused
 
 
-def said(answer: Row | UndosendError) -> object:
+def said(answer: object) -> object:
     """Return an answer in a form that can be compared: an error by all it says."""
     if isinstance(answer, UndosendError):
         return type(answer), str(answer), vars(answer)
+    if isinstance(answer, dict):
+        return {key: said(value) for key, value in answer.items()}
     return answer
