@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import email
+import email.header
 import email.message
 import email.utils
 import re
@@ -293,7 +295,20 @@ AMBIGUOUS = [
     "alice(<eve@evil.test>)@example.org",
     "Alice (a,b) <alice@example.org>",
     "Friends: alice@example.org, bob@example.org;",
-    "undisclosed-recipients:;",
+    "undisclosed-recipients:;, alice@example.org",
+    "alice@example.org, undisclosed-recipients:;",
+    "undisclosed-recipients:; <alice@example.org>",
+    "undisclosed-recipients:;;",
+    "undisclosed-recipients:,;",
+    "undisclosed-recipients:(nobody);",
+    "undisclosed-recipients:",
+    "<undisclosed-recipients:;>",
+    '"alice@example.org":;',
+    '"undisclosed"recipients:;',
+    "=?utf-8?q?nobody=3A=3B?=",
+    "=?utf-8?q?alice=40example=2Eorg?= :;",
+    ":;",
+    ";",
     '"Alice <alice@example.org>',
     'Alice" <alice@example.org>',
     '"Alice\\" <alice@example.org>',
@@ -319,6 +334,23 @@ AMBIGUOUS = [
     "bob@example.org, Alice <eve@evil.test> <alice@example.org>",
     "=?utf-8?q?a=2C_eve=40evil=2Etest?= <alice@example.org>",  # hides a comma and an at sign
     "=?utf-8?b?PGV2ZUBldmlsLnRlc3Q+?= <alice@example.org>",
+    "=?utf-8?q?eve=40evil=2Etest=2C?= <alice@example.org>",
+    "=?utf-8?q?a=3E=2C?= <alice@example.org>",
+    "=?utf-8?q?a=5C?= <alice@example.org>",
+    "=?utf-8?q?=22a?= <alice@example.org>",
+    "=?utf-8?q?=28a?= <alice@example.org>, =?utf-8?q?=29?= <bob@example.org>",
+    "=?utf-8?q?a=5D?= <alice@example.org>",
+    "=?utf-8?q?=22=28=22=29?= <alice@example.org>",
+    "=?utf-8?q?=3D=3Futf-8=3Fq=3F=3D40=3F=3D?= <alice@example.org>",  # decodes twice
+    "=?utf-8?q?=3D?= =?utf-8?q?=3Futf-8=3Fq=3Fa=3F=3D?= <alice@example.org>",
+    "=?utf-8?q?==3Ceve==40evil=2Etest==3E?= <alice@example.org>",  # =< or =3C, as you read it
+    "=?utf-8?b?YQ==PGV2ZUBldmlsLnRlc3Q+?= <alice@example.org>",  # some read on behind the padding
+    "=?utf-8?b?Y-Q?= <alice@example.org>",
+    # Four kanji to who joins the words, an address to who does not.
+    "=?iso-2022-jp?b?GyRC?= =?iso-2022-jp?b?PGVlQGJjPiw=?= <alice@example.org>",
+    "=?shift_jis?q?=83?= =?shift_jis?q?=40b=2Ecd=2C?= <alice@example.org>",
+    "=?utf-8?q?a,?= <alice@example.org>",  # a comma there parts mailboxes (RFC 2047 §5)
+    "Alice =?utf-8?q?B=2C_C?= <alice@example.org>",
     '"=?utf-8?q?Alice?=" <alice@example.org>',
     "=?x-unknown?q?Alice?= <alice@example.org>",
     "=?utf-8?q?=FF?= <alice@example.org>",
@@ -358,7 +390,11 @@ def test_what_two_parsers_may_read_differently_makes_no_envelope(name: str, valu
         ("a@127.0.0.1", "invalid_address"),
         (f"{'l' * 65}@example.org", "too_long"),
         ("=?utf-8?q?a=0D=0AX?= <a@example.org>", "invalid_header_value"),
+        ("=?utf-8?q?a=0D=0A?= <a@example.org>", "invalid_header_value"),
+        ("=?utf-8?q?a=2C=09b?= <a@example.org>", "invalid_header_value"),
+        ("=?utf-8?q?a=00?= <a@example.org>", "invalid_text"),
         ("=?utf-8?b?4oCu?= <a@example.org>", "invalid_header_value"),  # U+202E
+        (f"=?utf-8?q?{'=2C' * 321}?= <a@example.org>", "too_long"),
         ("a\xfc@example.org", "smtputf8_not_enabled"),
     ],
 )
@@ -366,6 +402,70 @@ def test_addresses_that_would_not_be_taken_otherwise_are_not_taken_here(
     value: str, code: str
 ) -> None:
     assert codes(refused(crlf(FROM, f"To: {value}"))) == [("/headers/To", code)]
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("=?utf-8?q?M=C3=BCller=2C_J=C3=BCrgen?=", "M\xfcller, J\xfcrgen"),
+        (
+            "=?utf-8?q?M=C3=BCller=2C?=\r\n\t=?utf-8?q?_J=C3=BC?= =?utf-8?q?rgen?=",
+            "M\xfcller, J\xfcrgen",
+        ),
+        ("=?UTF-8?B?TcO8bGxlciwgSg==?=  =?iso-8859-1?Q?=FCrgen?=", "M\xfcller, J\xfcrgen"),
+        ("=?utf-8?q?=22M=C3=BCller=2C_J=2E_=28EDV=29=22?=", '"M\xfcller, J. (EDV)"'),
+        ("=?utf-8?q?J=C3=BCrgen_=22J=22_M=C3=BCller_=5BEDV=5D?=", 'J\xfcrgen "J" M\xfcller [EDV]'),
+        ("=?utf-8?q?Caf=C3=A9=3A_Team=3B?=", "Caf\xe9: Team;"),
+        ("=?utf-8?q?evil=2C?=", "evil,"),
+        ("=?utf-8?q?_?=", ""),
+    ],
+)
+def test_name_of_encoded_words_alone_may_hold_what_parts_mailboxes(words: str, name: str) -> None:
+    found = taken(
+        crlf(f"From: {words} <ann@example.com>", f"To: {words} <bob@example.org>,", " c@d.test")
+    )
+
+    assert found.sender == mailbox("ann@example.com", name)
+    assert found.to == (mailbox("bob@example.org", name), mailbox("c@d.test"))
+    assert_one_reading(found)
+
+
+def test_character_in_two_halves_is_one_in_a_name() -> None:
+    halves = "=?utf-8?q?M=C3?= =?utf-8?q?=BCller=2C_J=2E?="
+
+    assert taken(crlf(FROM, f"To: {halves} <bob@example.org>")).to[0].name == "M\xfcller, J."
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "undisclosed-recipients:;",
+        "Undisclosed recipients: ;",
+        "Undisclosed recipients :\r\n ;",
+        '"Undisclosed recipients" : ;',
+        "=?utf-8?q?Verborgene_Empf=C3=A4nger?= :;",
+    ],
+)
+def test_empty_group_names_nobody(group: str) -> None:
+    hidden = crlf(FROM, f"To: {group}", f"Cc: {group}")
+
+    assert codes(refused(hidden)) == [("/headers/To", "no_recipients")]
+    assert codes(refused(crlf(FROM, f"Cc: {group}"))) == [("/headers/To", "no_recipients")]
+    assert taken(hidden, to=[BOB]).to == ()
+    found = taken(hidden + crlf(TO.replace("To", "Bcc")))
+    assert (found.to, found.cc, found.bcc) == ((), (), (BOB,))
+    assert found.octets == hidden
+    assert_one_reading(found)
+    assert parsed(hidden)["to"].addresses == ()
+    assert taken(crlf(FROM, f"To: {group}", "Cc: bob@example.org")).cc == (BOB,)
+    assert taken(crlf(FROM, TO, f"Cc: {group}", f"Bcc: {group}")).octets == crlf(
+        FROM, TO, f"Cc: {group}"
+    )
+    for name in ("From", "Sender"):
+        others = crlf(FROM, TO) if name == "Sender" else crlf(TO)
+        assert codes(refused(crlf(f"{name}: {group}") + others)) == [
+            (f"/headers/{name}", "ambiguous_header")
+        ]
 
 
 def test_several_authors_need_a_sender() -> None:
@@ -475,7 +575,15 @@ def addresses_of(message: email.message.EmailMessage, name: str) -> list[tuple[s
 
 
 def squeezed(text: str) -> str:
-    return " ".join(text.split())
+    # Without any space: the library leaves some between adjacent words (RFC 2047 §6.2 has none).
+    return "".join(text.split())
+
+
+def addresses_decoded_first(value: str) -> list[str]:
+    """Return what somebody finds who decodes each word, and only then looks for structure."""
+    text = str(email.header.make_header(email.header.decode_header(value)))
+    bare = re.sub(r'"(?:[^"\\]|\\.)*(?:"|\Z)|\([^()]*(?:\)|\Z)|\[[^\]]*(?:\]|\Z)', " ", text)
+    return re.findall(r"[^\s<>,;:()]+@[^\s<>,;:()]+", bare)
 
 
 def end_strictly(wire: bytes) -> int:
@@ -564,6 +672,46 @@ def test_mailboxes_that_are_taken_read_the_same_in_the_standard_library(
         assert_one_reading(found)
     else:
         assert {error.pointer for error in found} <= {"/headers/To", "/headers/From", ""}
+
+
+LETTERS = st.text('ab\xfc\u20ac ,;:()[]"<>@\\.=?\r', min_size=1, max_size=5)
+ENCODED = st.lists(LETTERS, min_size=1, max_size=3)
+
+
+def words_of(texts: list[str], way: str) -> str:
+    if way == "b":
+        words = [base64.b64encode(text.encode()).decode() for text in texts]
+    else:
+        words = ["".join(f"={octet:02X}" for octet in text.encode()) for text in texts]
+    return "\r\n ".join(f"=?utf-8?{way}?{word}?=" for word in words)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.tuples(ENCODED, st.sampled_from("bq"), ATOM), min_size=1, max_size=3),
+    st.sampled_from(["bob@example.org", "undisclosed-recipients:;"]),
+)
+@example([(["M\xfcller,", " J\xfcrgen"], "q", "j")], "undisclosed-recipients:;")
+@example([(['"a'], "q", "j"), (['b"'], "b", "k")], "bob@example.org")
+def test_encoded_names_hide_no_address_from_who_decodes_first(
+    people: list[tuple[list[str], str, str]], cc: str
+) -> None:
+    value = ",\r\n ".join(f"{words_of(name, way)} <{local}@b.cd>" for name, way, local in people)
+    found = read(crlf(FROM, f"To: {value}", f"Cc: {cc}"))
+
+    names = ["".join(name).strip(" ") for name, _, _ in people]
+    if isinstance(found, Original):
+        assert [one.name for one in found.to] == names
+        emails = [one.email for one in found.to]
+        assert addresses_decoded_first(value.replace("\r\n", "")) == emails
+        assert_one_reading(found)
+    else:
+        assert {error.pointer for error in found} == {"/headers/To"}
+        strange = any(re.search(r'[<>@\\\r"()\[\]]|=\?', name) for name in names)
+        assert strange or {code for _, code in codes(found)} <= {
+            "invalid_address",
+            "unsupported_address",
+        }
 
 
 FIT = st.tuples(

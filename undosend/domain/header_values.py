@@ -2,14 +2,15 @@
 
 ``mailboxes`` takes only what every parser reads the same. The standard library's parsers guess at
 what is broken, and have guessed wrong (CVE-2023-27043); so this is a grammar without comments,
-groups, routes and empty places, and a test holds it against theirs. ``original`` is the caller.
+members of groups, routes and empty places, and a test holds it against theirs. ``original`` is the
+caller.
 """
 
 from __future__ import annotations
 
 import re
 from binascii import Error, a2b_base64, a2b_qp
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 
@@ -23,10 +24,26 @@ _MAILBOX = re.compile(
     rf"<(?P<angle>[^ {_SPECIALS}]++@[^ {_SPECIALS}]++)>"
     rf"| *+(?P<plain>[^ {_SPECIALS}]++@[^ {_SPECIALS}]++)) *+(?P<next>,|\Z)"
 )
+_EMPTY_GROUP = re.compile(
+    rf'(?:"(?P<quoted>[^{_SPECIALS}]*+)" *+|(?P<bare>[^ .{_SPECIALS}][^{_SPECIALS}]*+)): *+;'
+)
 _ESCAPED = re.compile(r"\\(.)")
-_NOT_PLAIN = re.compile(rf"[{_SPECIALS}\ufffd]|=\?")
+_SPECIAL = re.compile(f"[{_SPECIALS}]")
+# No parser by the letter looks for structure in what it decoded (RFC 2047 §6.2). One that decodes
+# first must find the same addresses, too: no others, and none lost behind what only opens.
+_UNCLEAR = re.compile(r"[<>@\\]|=\?")
+_PAIRED = r'"()\[\]'
+_PAIRS = (
+    re.compile(rf"\([^{_PAIRED}]*+\)|\[[^{_PAIRED}]*+\]"),
+    re.compile(rf'"[^{_PAIRED}]*+"'),
+)
+_UNPAIRED = re.compile(rf"[{_PAIRED}]")
 _WORD = re.compile(
     r"=\?(?P<charset>[!-)+->@-~]+)(?:\*[A-Za-z0-9-]*)?\?(?P<way>[BbQq])\?(?P<text>[!->@-~]*)\?="
+)
+# What follows the padding of base64, and an equals sign without its digits, is read in two ways.
+_CLEAR_WORD = re.compile(
+    r"=\?[^?]++\?(?:[Bb]\?[A-Za-z0-9+/]*+=*+|[Qq]\?(?:[^=?]|=[0-9A-Fa-f]{2})*+)\?="
 )
 # Not every codec that Python has: some cost the square of their input, and a look-up of a name
 # that it does not have goes to the disk and is remembered for ever.
@@ -38,12 +55,15 @@ _CHARSET = re.compile(
 
 
 def mailboxes(value: str) -> Iterator[Address]:
-    """Yield the mailboxes of an unfolded address field, in order.
+    """Yield the mailboxes of an unfolded address field, in order; none of one empty group.
 
     Raises:
         AddressError: ``ambiguous_header`` from where two parsers might read different things;
             else what ``addresses.mailbox`` does not take.
     """
+    if group := _EMPTY_GROUP.fullmatch(value):
+        _name(group["quoted"], group["bare"] or "")
+        return
     at = 0
     while value:
         match = _MAILBOX.match(value, at)
@@ -52,7 +72,7 @@ def mailboxes(value: str) -> Iterator[Address]:
                 "ambiguous_header",
                 "Mail programs may read this field differently. Plain are only mailboxes like "
                 "ann@example.com or Ann Lee <ann@example.com> with a comma between two, without "
-                "comments, groups and empty places.",
+                "comments, members of groups and empty places.",
             )
         yield mailbox(match["angle"] or match["plain"], _name(match["quoted"], match["bare"] or ""))
         if not match["next"]:
@@ -112,12 +132,30 @@ def _name(quoted: str | None, bare: str) -> str:
         raise AddressError("ambiguous_header", "A full stop in a name stands alone, or before <.")
     if "=?" not in bare:
         return " ".join(words)
-    name = decoded(" ".join(words)).strip()
+    name = decoded(" ".join(words)).strip(" ")
     # Words end with white space, before the angle bracket as well (RFC 2047 §5).
-    whole = bare.endswith(" ") and all(_WORD.fullmatch(word) for word in words if "=?" in word)
-    if not whole or _NOT_PLAIN.search(name):
+    whole = bare.endswith(" ") and all(
+        _CLEAR_WORD.fullmatch(word) for word in words if "=?" in word
+    )
+    mixed = not all("=?" in word for word in words)
+    if not whole or not _is_clear(name, words) or (mixed and _SPECIAL.search(name)):
         raise AddressError(
             "ambiguous_header",
-            'An encoded word in a name is broken, or hides one of "(),:;<>@[\\].',
+            "An encoded word in a name is broken, or hides one of <>@\\, half a pair of brackets "
+            'or quotes or, where not all of the name is encoded, one of "(),:;[].',
         )
     return name
+
+
+def _is_clear(name: str, words: Iterable[str]) -> bool:
+    """Tell whether the name shows the same addresses to who decodes it before cutting the field.
+
+    Some decode each word alone: what is half a character to us may be a bracket to them.
+    """
+    for text in (name, "".join(map(decoded, words))):
+        unpaired = text
+        for pair in _PAIRS:
+            unpaired = pair.sub(" ", unpaired)
+        if _UNCLEAR.search(text) or _UNPAIRED.search(unpaired):
+            return False
+    return "\N{REPLACEMENT CHARACTER}" not in name
