@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
-from undosend.domain.email import Address, Content
+from undosend.domain.email import Content
 
 _WORD = re.compile(r"\w+")
 _LONGEST = 64
@@ -18,14 +17,15 @@ _LONGEST = 64
 
 def terms_of(content: Content) -> frozenset[str]:
     """Return every term under which the content is found."""
-    people = (content.sender, *content.to, *content.cc, *content.bcc, *content.reply_to)
-    return frozenset(
-        [
-            *(tag_term(name, value) for name, value in content.tags),
-            *_words(content.subject),
-            *(term for person in people if person for term in _found_by(person)),
-        ]
-    )
+    people = [*content.to, *content.cc, *content.bcc, *content.reply_to]
+    if content.sender:
+        people.append(content.sender)
+    emails = _folded("\n".join([person.email for person in people]))
+    texts = _folded("\n".join([content.subject, *[person.name for person in people]]))
+    terms = {f"w:{word[:_LONGEST]}" for word in _WORD.findall(f"{emails}\n{texts}")}
+    terms.update(f"a:{email}" for email in emails.split("\n") if email)
+    terms.update(tag_term(name, value) for name, value in content.tags)
+    return frozenset(terms)
 
 
 def tag_term(name: str, value: str) -> str:
@@ -40,12 +40,6 @@ def asked(query: str) -> tuple[str, ...]:
         user, at, domain = piece.strip("<>,;\"'").rpartition("@")
         terms += [f"a:{user}@{domain}"] if user and at and domain else _words(piece)
     return tuple(dict.fromkeys(terms))
-
-
-def _found_by(person: Address) -> Iterator[str]:
-    yield f"a:{_folded(person.email)}"
-    yield from _words(person.email)
-    yield from _words(person.name)
 
 
 def _words(text: str) -> list[str]:

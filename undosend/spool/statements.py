@@ -70,7 +70,7 @@ class Statements:
         self.add_emails = self._insertion(emails)
         self.add_contents = self._insertion(contents)
         self.add_recipients = self._insertion(recipients)
-        self.add_terms = self._insertion(terms)
+        self.add_terms = done(insert(terms))
         self.add_receipts = self._insertion(receipts)
         self.add_events = self._insertion(events, returning="seq")
         self.add_file = done(_add_file())

@@ -325,12 +325,12 @@ class SqlSpool:
 
     async def _index(self, session: Session, found: Sequence[tuple[Row, Content]]) -> None:
         lines = [
-            (row.account, term, row.id)
+            {"account": row.account, "term": term, "email_id": row.id}
             for row, content in found
-            for term in sorted(terms_of(content))
+            for term in terms_of(content)
         ]
         if lines:
-            await session.fetch(self._sql.add_terms, lines)
+            await session.insert(self._sql.add_terms, lines)
 
     async def _keep_receipts(self, session: Session, receipts: Sequence[Receipt | None]) -> None:
         lines = [receipt_values(receipt) for receipt in receipts if receipt]
