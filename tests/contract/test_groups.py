@@ -11,6 +11,7 @@ from undosend.domain.change import Change, Event
 from undosend.domain.email import Row, State
 from undosend.domain.errors import WrongState
 
+
 async def test_a_change_of_a_group_says_of_each_email_what_became_of_it(store: Store) -> None:
     rows = [a_row(state, group_id="g") for state in State]
     other = a_row(group_id="other")

@@ -153,9 +153,7 @@ FILTERS = {
     "a common word": Listing(terms=("w:all",)),
     "a rare word": Listing(terms=("w:rare",)),
     "a common word and a rare one": Listing(terms=("w:all", "w:rare")),
-    "a common word and a rare state": Listing(
-        terms=("w:all",), states=frozenset({State.SENDING})
-    ),
+    "a common word and a rare state": Listing(terms=("w:all",), states=frozenset({State.SENDING})),
     "a word of nobody": Listing(terms=("w:nobody",)),
     "a large group": Listing(group_id="large"),
     "a large group and a rare state": Listing(group_id="large", states=frozenset({State.SENDING})),
