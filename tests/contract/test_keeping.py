@@ -19,7 +19,7 @@ from tests.contract.samples import (
 )
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Content, Delivery, Email, Recipient, State
-from undosend.domain.errors import AttachmentNotFound, EmailNotFound, Unavailable
+from undosend.domain.errors import AttachmentNotFound, EmailNotFound, Unavailable, WrongState
 from undosend.spool.port import Lease, Listing, Rewrite
 
 OTHER = "globex"
@@ -124,6 +124,81 @@ async def test_an_id_is_taken_once(store: Store) -> None:
 
     assert await store.email(first.row) == first
     assert len(store.heard) == 1
+
+
+async def test_several_emails_are_added_in_their_order(store: Store) -> None:
+    file = a_file()
+    new = [
+        (with_files(an_email(), file), (file,)),
+        (an_email(a_row(State.DRAFT), Content()), ()),
+        (an_email(a_row(account=OTHER)), ()),
+    ]
+
+    await store.spool.add(new)
+
+    for email, files in new:
+        assert await store.email(email.row) == email
+        assert list(await store.spool.files(email.row.account, email.row.id)) == list(files)
+    assert [line.email_id for line in store.heard] == [email.row.id for email, _ in new]
+
+
+async def test_of_several_emails_all_are_added_or_none(store: Store) -> None:
+    taken, file = an_email(), a_file()
+    await store.spool.add([(taken, ())])
+    twice = an_email()
+
+    for last in (taken, twice, an_email(a_row(State.HELD, due_at=None))):
+        new = [(with_files(an_email(), file), (file,)), (twice, ()), (last, ())]
+        with pytest.raises(Unavailable):
+            await store.spool.add(new)
+        for email, _ in new[:2]:
+            with pytest.raises(EmailNotFound):
+                await store.email(email.row)
+
+    assert len(store.heard) == 1
+    assert len((await store.spool.page(ACCOUNT, Listing())).emails) == 1
+
+
+async def test_dropped_files_go_and_the_others_stay(store: Store) -> None:
+    files = [a_file(bytes([n])) for n in range(4)]
+    draft = with_files(an_email(a_row(State.DRAFT)), *files)
+    await store.spool.add([(draft, files)])
+    added = a_file(b"new")
+    dropped = (files[2].attachment.id, files[0].attachment.id, "at_unknown")
+
+    await store.spool.change(
+        a_change(Event.EDIT, draft.row), Rewrite(files=(added,), dropped=dropped)
+    )
+
+    left = [files[1], files[3], added]
+    assert list(await store.spool.files(ACCOUNT, draft.row.id)) == left
+    assert (await store.email(draft.row)).attachments == tuple(file.attachment for file in left)
+
+
+async def test_another_emails_file_is_not_dropped(store: Store) -> None:
+    file, draft = a_file(), an_email(a_row(State.DRAFT))
+    other = with_files(an_email(a_row(State.DRAFT)), file)
+    await store.spool.add([(draft, ()), (other, (file,))])
+
+    await store.spool.change(
+        a_change(Event.EDIT, draft.row), Rewrite(dropped=(file.attachment.id,))
+    )
+
+    assert list(await store.spool.files(ACCOUNT, other.row.id)) == [file]
+
+
+async def test_a_refused_edit_drops_nothing(store: Store) -> None:
+    file = a_file()
+    email = with_files(an_email(), file)
+    await store.spool.add([(email, (file,))])
+
+    with pytest.raises(WrongState):
+        await store.spool.change(
+            a_change(Event.EDIT, email.row),
+            Rewrite(content=Content(), dropped=(file.attachment.id,)),
+        )
+
+    assert await store.email(email.row) == email
 
 
 async def test_what_never_was_is_not_found(store: Store) -> None:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 import time_machine
+from hypothesis import given
+from hypothesis import strategies as st
 
-from undosend.domain.clock import SECOND, ManualClock, SystemClock, rfc3339
+from undosend.domain.clock import SECOND, ManualClock, SystemClock, instant, rfc3339
 
 
 async def test_a_sleeper_wakes_when_its_moment_comes_and_not_before() -> None:
@@ -67,12 +69,81 @@ async def test_the_system_clock_notices_a_forward_step_within_a_second() -> None
 
 
 @pytest.mark.parametrize(
-    ("instant", "text"),
+    ("at", "text"),
     [
         (0, "1970-01-01T00:00:00.000Z"),
         (1_999, "1970-01-01T00:00:00.001Z"),
         (1_795_426_200_250_000, "2026-11-23T09:30:00.250Z"),
     ],
 )
-def test_instants_are_written_in_utc_with_milliseconds(instant: int, text: str) -> None:
-    assert rfc3339(instant) == text
+def test_instants_are_written_in_utc_with_milliseconds(at: int, text: str) -> None:
+    assert rfc3339(at) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("1970-01-01t00:00:00.000001z", 1),
+        ("1970-01-01T00:00:00.0000019Z", 1),
+        ("1970-01-01T01:30:00+01:30", 0),
+        ("1969-12-31T23:00:00.5-01:00", SECOND // 2),
+        ("1969-12-31T23:59:59.999999Z", -1),
+        ("2026-11-23T09:30:00.25Z", 1_795_426_200_250_000),
+        ("2026-11-23T09:30:00.250000000-00:00", 1_795_426_200_250_000),
+        ("2024-02-29T00:00:00Z", 1_709_164_800 * SECOND),
+    ],
+)
+def test_rfc_3339_names_an_instant(text: str, at: int) -> None:
+    assert instant(text) == at
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tomorrow",
+        "1795426200",
+        "2026-11-23",
+        "2026-11-23T09:30:00",
+        "2026-11-23 09:30:00Z",
+        "2026-11-23T09:30Z",
+        "2026-11-23T09:30:00,5Z",
+        "2026-11-23T09:30:00.Z",
+        "2026-11-23T09:30:00.0123456789Z",
+        "2026-11-23T09:30:00+0100",
+        "2026-11-23T09:30:00+01:60",
+        "20261123T093000Z",
+        "2026-W48-1T09:30:00Z",
+        "+002026-11-23T09:30:00Z",
+        "2026-11-23T09:30:00Z\n",
+        " 2026-11-23T09:30:00Z",
+        "\u0662026-11-23T09:30:00Z",
+    ],
+)
+def test_other_text_names_no_instant(text: str) -> None:
+    assert instant(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-11-23T24:00:00Z",
+        "2026-11-23T09:60:00Z",
+        "2026-06-30T23:59:60Z",
+        "0000-01-01T00:00:00Z",
+        "2026-11-23T09:30:00+24:00",
+        "0001-01-01T00:00:00+01:00",
+        "9999-12-31T23:59:59-01:00",
+    ],
+)
+def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        instant(text)
+
+
+@given(st.integers(0, 250_000_000_000 * 1000))
+def test_what_is_written_is_read_again(milliseconds: int) -> None:
+    assert instant(rfc3339(milliseconds * 1000)) == milliseconds * 1000

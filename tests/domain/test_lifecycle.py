@@ -250,6 +250,27 @@ def test_a_stale_version_is_refused_before_the_state_is_judged() -> None:
     assert isinstance(refusal(row(S), change(Event.UNDO, version=7)), WrongState)
 
 
+@pytest.mark.parametrize("event", Event)
+def test_a_change_for_another_revision_is_refused_whatever_the_state(event: Event) -> None:
+    for state in EXPECTED[event]:
+        meant = row(state)
+        stale = change(event, revision=meant.revision - 1)
+
+        assert not allowed(meant, stale)
+        error = refusal(meant, stale)
+        assert isinstance(error, WrongState)
+        assert error.code == "not_held"
+        assert "revision 2" in str(error)
+        assert "at 3" in str(error)
+
+
+def test_undo_of_the_revision_that_is_there_is_undo() -> None:
+    assert fire(row(H), change(Event.UNDO, revision=3)).state is D
+    assert repeats(row(D), change(Event.UNDO, revision=3))
+    assert not repeats(row(D), change(Event.UNDO, revision=2))
+    assert repeats(row(D), change(Event.UNDO, revision=None))
+
+
 def test_what_is_already_so_is_repeated_without_an_event() -> None:
     repeated = {
         (event, state) for event in Event for state in State if repeats(row(state), change(event))

@@ -623,3 +623,38 @@ def test_encoded_words_keep_to_rfc_2047(text: str) -> None:
         ((octets, _),) = email.header.decode_header(word)
         assert isinstance(octets, bytes)
         assert octets.decode(), "no character is split"
+
+
+@pytest.mark.parametrize(
+    ("in_reply_to", "references", "written"),
+    [
+        ((), (), (None, None)),
+        (("<a@b>",), (), ("<a@b>", "<a@b>")),
+        (("<c@d>",), ("<a@b>", "<c@d>"), ("<c@d>", "<a@b> <c@d>")),
+        ((), ("<a@b>",), (None, "<a@b>")),
+    ],
+)
+def test_a_reply_names_what_it_answers_and_the_thread(
+    in_reply_to: tuple[str, ...], references: tuple[str, ...], written: tuple[str | None, ...]
+) -> None:
+    content = replace(MAIL, in_reply_to=in_reply_to, references=references)
+
+    message = parse(render(content))
+
+    assert (message["In-Reply-To"], message["References"]) == written
+
+
+def test_the_longest_thread_fits_the_wire_and_comes_back() -> None:
+    ids = tuple(f"<{n:0248d}@>" for n in range(rules.THREAD_LIMIT))
+
+    message = parse(render(replace(MAIL, in_reply_to=ids, references=ids)))
+
+    assert tuple(message["References"].split()) == ids
+    assert tuple(message["In-Reply-To"].split()) == ids
+
+
+@pytest.mark.parametrize("bad", ["a@b", "<a@b>\r\nBcc: <c@d>", "<a b@c>", "<ä@b>", ""])
+@pytest.mark.parametrize("member", ["in_reply_to", "references"])
+def test_what_is_no_message_id_is_never_rendered(member: str, bad: str) -> None:
+    with pytest.raises(ValueError, match="Message-ID"):
+        mime.render(replace(MAIL, **{member: (bad,)}), [], message_id=ID, date=DATE)

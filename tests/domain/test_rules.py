@@ -9,6 +9,7 @@ import pytest
 from undosend.domain import mime, rules
 from undosend.domain.addresses import mailbox
 from undosend.domain.email import Address, Attachment, Content, File
+from undosend.domain.errors import InvalidEmail, TooLarge
 
 ANN = mailbox("ann@example.com", "Ann Lee")
 BOB = mailbox("bob@example.org")
@@ -323,3 +324,124 @@ def test_message_is_measured_as_it_goes_over_the_wire() -> None:
     error = rules.too_large(MAIL, [replace(PDF, size=19 * mebibyte)])
     assert error is not None
     assert error.limit == rules.MESSAGE_LIMIT
+
+
+RAW = replace(MAIL, raw="at_1", text=None)
+
+
+def test_of_a_raw_message_envelope_and_tags_may_be_edited_and_nothing_else() -> None:
+    other = replace(RAW, sender=BOB, to=(ANN,), cc=(BOB,), bcc=(ANN,), tags=(("a", "b"),))
+    assert rules.fixed(RAW, other, ()) == []
+
+    changed = replace(
+        RAW,
+        reply_to=(ANN,),
+        subject="Other",
+        text="x",
+        html="x",
+        headers=(("X-A", "1"),),
+        in_reply_to=("<a@b>",),
+        references=("<a@b>",),
+    )
+    errors = rules.fixed(RAW, changed, [File(PDF, b"12345")])
+
+    assert {error.code for error in errors} == {"raw_message"}
+    assert [error.pointer for error in errors] == [
+        "/reply_to",
+        "/subject",
+        "/text",
+        "/html",
+        "/headers",
+        "/in_reply_to",
+        "/references",
+        "/attachments",
+    ]
+
+
+def test_of_any_other_draft_everything_may_be_edited() -> None:
+    assert rules.fixed(MAIL, Content(), [File(PDF, b"12345")]) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "attached", "size", "limit"),
+    [
+        (MAIL, 0, 0, None),
+        (MAIL, 49, 5, None),
+        (MAIL, 0, rules.FILE_LIMIT, None),
+        (MAIL, 0, rules.FILE_LIMIT + 1, rules.FILE_LIMIT),
+        (Content(text="x" * rules.TEXT_LIMIT), 0, rules.FILE_LIMIT, rules.MESSAGE_LIMIT),
+    ],
+)
+def test_a_file_is_refused_before_it_is_there_where_it_would_not_fit(
+    content: Content, attached: int, size: int, limit: int | None
+) -> None:
+    error = rules.no_room(content, [PDF] * attached, size)
+
+    assert (error is None) == (limit is None)
+    if error is not None:
+        assert isinstance(error, TooLarge)
+        assert error.limit == limit
+
+
+@pytest.mark.parametrize(
+    ("content", "attached", "code"), [(RAW, 0, "raw_message"), (MAIL, 50, "too_many_attachments")]
+)
+def test_some_drafts_take_no_file_of_any_size(content: Content, attached: int, code: str) -> None:
+    error = rules.no_room(content, [PDF] * attached, 0)
+
+    assert isinstance(error, InvalidEmail)
+    assert [(one.pointer, one.code) for one in error.errors] == [("/attachments", code)]
+
+
+def test_only_what_would_be_too_large_once_it_is_there_has_no_room() -> None:
+    long = "x" * rules.TEXT_LIMIT
+    content = replace(MAIL, text=long, html=long)
+    left = rules.MESSAGE_LIMIT - rules.wire_size(content, [PDF])
+    fits = max(n for n in range(left * 73 // 100 - 200, left) if rules.base64_size(n) <= left)
+    assert fits < rules.FILE_LIMIT
+
+    for size, room in ((fits, True), (fits + 1, False)):
+        assert (rules.no_room(content, [PDF], size) is None) == room
+    # Of a file that is there, its name counts as well.
+    assert rules.too_large(content, [PDF, replace(PDF, size=fits + 1)])
+    assert rules.too_large(content, [PDF, replace(PDF, size=fits - 1000)]) is None
+
+
+def test_a_thread_is_named_by_message_ids() -> None:
+    mail = replace(
+        MAIL,
+        in_reply_to=("<a@b>", "<" + "x" * 250 + ">"),
+        references=("<a@b>", "<no-at-sign>", "<a.b+c=d/e@[1.2.3.4]>"),
+    )
+
+    assert broken(mail) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a@b", "<>", "<a@b", "<a b@c>", "<a@b> <c@d>", "<a\r\n@b>", "<ä@b>", f"<{'x' * 251}>"],
+)
+def test_what_is_no_message_id_is_refused_in_its_place(text: str) -> None:
+    mail = replace(MAIL, in_reply_to=(text,), references=("<a@b>", text))
+
+    assert broken(mail) == [
+        ("/in_reply_to/0", "invalid_message_id"),
+        ("/references/1", "invalid_message_id"),
+    ]
+
+
+def test_a_thread_has_a_limit_and_is_named_once() -> None:
+    longest = ("<a@b>",) * rules.THREAD_LIMIT
+    assert broken(replace(MAIL, in_reply_to=longest, references=longest)) == []
+    mail = replace(
+        MAIL,
+        in_reply_to=("<a@b>",),
+        references=(*longest, "no id"),
+        headers=(("IN-REPLY-TO", "<c@d>"), ("references", "<c@d>")),
+    )
+
+    assert broken(mail) == [
+        ("/references", "too_many_message_ids"),
+        ("/in_reply_to", "duplicate_header"),
+        ("/references", "duplicate_header"),
+    ]

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.contract.samples import CONTENT, a_file, a_row, an_email
+from tests.contract.stores import _open, unheard
+from undosend.domain.email import Address, Content, Email
 from undosend.domain.errors import Misconfigured
+from undosend.domain.terms import asked, terms_of
 from undosend.settings import data
+from undosend.spool.documents import document, row_values
 from undosend.spool.migrate import _config, current, upgrade
+from undosend.spool.port import Listing
 from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 
@@ -142,19 +151,102 @@ async def test_an_upgrade_keeps_the_mail(engine: AsyncEngine, database: Path) ->
         assert connection.execute("SELECT count(*) FROM events").fetchone() == (1,)
 
 
+async def stepped(engine: AsyncEngine, step: Callable[[Config, str], None], to: str) -> None:
+    """Go up or down to a revision."""
+
+    def go(connection: Connection) -> None:
+        config = _config(SCRIPTS)
+        config.attributes["connection"] = connection
+        step(config, to)
+
+    async with engine.begin() as connection:
+        await connection.run_sync(go)
+
+
+@pytest.mark.parametrize("at_once", [1, 500])
+async def test_mail_that_is_there_already_is_found_after_the_second_migration(
+    engine: AsyncEngine, database: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """Every email is put into the index as if it had been added now, however many at a time."""
+    contents = [
+        CONTENT,
+        Content(),
+        replace(CONTENT, subject="Überraschung 🦊", tags=(("a", "b"), ("a", "c"))),
+        replace(CONTENT, sender=Address("dan@example.org", "ẞ"), subject=""),
+    ]
+    emails = [
+        Email(a_row(account=account, message_id="<m@x>", group_id="g"), content)
+        for content in contents
+        for account in ("acme", "globex")
+    ]
+    await stepped(engine, command.upgrade, "0001")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for email in emails:
+            values = row_values(email.row)
+            marks = ",".join("?" * len(values))
+            connection.execute(f"INSERT INTO emails VALUES ({marks})", values)  # noqa: S608
+            connection.execute(
+                "INSERT INTO contents VALUES (?,?)", (email.row.id, document(email.content))
+            )
+    execute = Connection.execute
+
+    def a_few(self: Connection, statement: Any, given: Any = None, **more: Any) -> Any:
+        if isinstance(given, dict) and "most" in given:
+            given = given | {"most": at_once}
+        return execute(self, statement, given, **more)
+
+    monkeypatch.setattr(Connection, "execute", a_few)
+    await stepped(engine, command.upgrade, "0002")
+    monkeypatch.undo()
+
+    with closing(sqlite3.connect(database)) as connection:
+        indexed = connection.execute("SELECT account, term, email_id FROM terms").fetchall()
+    assert sorted(indexed) == sorted(
+        (email.row.account, term, email.row.id)
+        for email in emails
+        for term in terms_of(email.content)
+    )
+    assert len(indexed) > len(emails)
+
+    spool = await _open(database, unheard)
+    for listing in (Listing(terms=asked("überraschung")), Listing(group_id="g")):
+        found = [email.row.id for email in (await spool.page("acme", listing)).emails]
+        fitting = [email.row.id for email in emails[::-1] if email.row.account == "acme"]
+        assert found == (fitting if listing.group_id else [emails[4].row.id])
+    await spool.close()
+
+
+async def test_one_step_down_keeps_the_mail_and_its_files(
+    engine: AsyncEngine, database: Path
+) -> None:
+    await stepped(engine, command.upgrade, "0001")
+    first = schema(database)
+    await engine.dispose()
+    spool = await _open(database, unheard)
+    file = a_file()
+    email = replace(an_email(), attachments=(file.attachment,))
+    await spool.add([(email, (file,))])
+    await spool.close()
+
+    await stepped(engine, command.downgrade, "0001")
+
+    assert schema(database) == first
+    await engine.dispose()
+    again = await _open(database, unheard)
+    assert await again.get("acme", email.row.id) == email
+    assert list(await again.files("acme", email.row.id)) == [file]
+    found = await again.page("acme", Listing(terms=asked("grüße")))
+    assert list(found.emails) == [email]
+    await again.close()
+
+
 async def test_a_downgrade_leaves_nothing_and_can_be_taken_back(
     engine: AsyncEngine, database: Path
 ) -> None:
     await upgrade(engine, SCRIPTS)
     full = schema(database)
 
-    def down(connection: Connection) -> None:
-        config = _config(SCRIPTS)
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-
-    async with engine.begin() as connection:
-        await connection.run_sync(down)
+    await stepped(engine, command.downgrade, "base")
     assert schema(database) == {}
 
     assert await upgrade(engine, SCRIPTS) == (None, HEAD)

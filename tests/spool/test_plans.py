@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from undosend.domain.change import Event
 from undosend.domain.email import State
+from undosend.spool import finding
 from undosend.spool.dialect import SqliteDialect, Statement
-from undosend.spool.finding import shape_of
+from undosend.spool.finding import given_of, shape_of
 from undosend.spool.port import Listing
 from undosend.spool.sqlite import _statements
 from undosend.spool.store import SqlSpool
@@ -140,6 +143,83 @@ def test_a_claim_reads_as_many_rows_as_it_takes(
 
     assert len(claimed) == 5
     assert steps[0] < 100, steps
+
+
+FILTERS = {
+    "all": Listing(),
+    "a common state": Listing(states=frozenset({State.HELD})),
+    "two states": Listing(states=frozenset({State.HELD, State.DRAFT})),
+    "a rare state": Listing(states=frozenset({State.SENDING})),
+    "a common word": Listing(terms=("w:all",)),
+    "a rare word": Listing(terms=("w:rare",)),
+    "a common word and a rare one": Listing(terms=("w:all", "w:rare")),
+    "a common word and a rare state": Listing(terms=("w:all",), states=frozenset({State.SENDING})),
+    "a word of nobody": Listing(terms=("w:nobody",)),
+    "a large group": Listing(group_id="large"),
+    "a large group and a rare state": Listing(group_id="large", states=frozenset({State.SENDING})),
+    "a rare Message-ID": Listing(message_id="<rare@x>"),
+    "everything": Listing(
+        terms=("w:all", "w:rare"),
+        message_id="<common@x>",
+        group_id="large",
+        states=frozenset({State.HELD, State.SENDING}),
+    ),
+    "a place in the middle": Listing(below="em_000250", above="em_000100"),
+}
+
+
+def fill(connection: sqlite3.Connection, many: int) -> None:
+    """Put many emails into the store, of which every twentieth is rare."""
+    connection.executescript("PRAGMA foreign_keys = OFF; PRAGMA synchronous = OFF")
+    with connection:
+        for n in range(many):
+            rare = n % 20 == 0
+            state = "sending" if rare else "held" if n % 2 else "draft"
+            connection.execute(
+                "INSERT INTO emails VALUES (?,'a',?,1,1,0,0,0,0,?,4611686018427387904,"
+                "?,0,0,0,0,0,NULL,NULL,?,'large',NULL)",
+                (
+                    f"em_{n:06d}",
+                    state,
+                    0 if state == "held" else None,
+                    "t" if rare else None,
+                    "<rare@x>" if rare else "<common@x>",
+                ),
+            )
+            connection.execute("INSERT INTO contents VALUES (?, '{}')", (f"em_{n:06d}",))
+            for term in ("w:all", "w:rare") if rare else ("w:all",):
+                connection.execute("INSERT INTO terms VALUES ('a',?,?)", (term, f"em_{n:06d}"))
+
+
+def steps_of(connection: sqlite3.Connection, listing: Listing) -> int:
+    """Count the steps of SQLite's machine, in tens, that a page and its end take."""
+    steps = [0]
+
+    def step() -> None:
+        steps[0] += 1
+
+    given = given_of("a", listing)
+    for statement in filter(None, STATEMENTS.page(shape_of(listing))):
+        connection.set_progress_handler(step, 10)
+        connection.execute(statement.sql, {**statement.fixed, **given}).fetchall()
+        connection.set_progress_handler(None, 0)
+    return steps[0]
+
+
+def test_a_page_by_any_filter_costs_the_same_over_few_emails_and_over_many(
+    connection: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that looks at all of the few it may look at, is the dearest there is."""
+    monkeypatch.setattr(finding, "LOOK", 100)
+    shutil.copyfile(tmp_path / "spool.db", tmp_path / "few.db")
+    with closing(sqlite3.connect(tmp_path / "few.db")) as few:
+        fill(few, 500)
+        fill(connection, 20_000)
+
+        for name, listing in FILTERS.items():
+            for wanted in (listing, replace(listing, upwards=True)):
+                allowed = steps_of(few, wanted) * 1.05 + 5
+                assert steps_of(connection, wanted) <= allowed, (name, wanted.upwards)
 
 
 def test_statements_do_not_depend_on_how_many_items_they_get() -> None:
