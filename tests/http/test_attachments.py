@@ -612,7 +612,8 @@ async def test_a_patch_adds_to_what_was_uploaded(stored: Service) -> None:
     await attached(stored, email_id, b"one", "filename=a")
     here = f"/v1/emails/{email_id}"
 
-    for parts in ({"text": "x"}, {"attachments": None}, {"attachments": []}, {"html": None}):
+    edits: list[dict[str, Any]] = [{"text": "x"}, {"attachments": None}, {"attachments": []}]
+    for parts in edits:
         await stored.call("PATCH", here, parts)
     await stored.call("PATCH", here, {"attachments": [{"filename": "b", "content": "dHdv"}]})
 
