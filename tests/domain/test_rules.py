@@ -321,7 +321,7 @@ def test_body_over_one_mebibyte_of_utf8_is_too_large() -> None:
 def test_message_is_measured_as_it_goes_over_the_wire() -> None:
     mebibyte = 1024 * 1024
     assert rules.too_large(MAIL, [replace(PDF, size=18 * mebibyte)]) is None
-    error = rules.too_large(MAIL, [replace(PDF, size=19 * mebibyte)])
+    error = rules.too_large(MAIL, [replace(PDF, size=18 * mebibyte), replace(PDF, size=mebibyte)])
     assert error is not None
     assert error.limit == rules.MESSAGE_LIMIT
 
@@ -445,3 +445,12 @@ def test_a_thread_has_a_limit_and_is_named_once() -> None:
         ("/in_reply_to", "duplicate_header"),
         ("/references", "duplicate_header"),
     ]
+
+
+def test_a_file_has_a_limit_of_its_own() -> None:
+    at_limit, over = (replace(PDF, size=rules.FILE_LIMIT + more) for more in (0, 1))
+    assert rules.too_large(MAIL, [at_limit]) is None
+    error = rules.too_large(MAIL, [over])
+    assert error is not None
+    assert error.limit == rules.FILE_LIMIT
+    assert rules.too_large(replace(MAIL, raw=over.id), [over]) is None

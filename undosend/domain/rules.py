@@ -116,6 +116,8 @@ def too_large(content: Content, attachments: Sequence[Attachment]) -> TooLarge |
     for name, body in (("text", content.text), ("html", content.html)):
         if body is not None and _octets(body) > TEXT_LIMIT:
             return TooLarge(f"The {name} is over {TEXT_LIMIT} octets in UTF-8.", TEXT_LIMIT)
+    if content.raw is None and any(file.size > FILE_LIMIT for file in attachments):
+        return _file_too_large()
     if wire_size(content, attachments) > MESSAGE_LIMIT:
         return TooLarge(
             f"The message, with its attachments in base64, is over {MESSAGE_LIMIT} octets.",
@@ -133,7 +135,7 @@ def no_room(
     if len(attachments) >= ATTACHMENT_LIMIT:
         return InvalidEmail([_too_many("/attachments", "attachments", ATTACHMENT_LIMIT)])
     if size > FILE_LIMIT:
-        return TooLarge(f"An attachment is {FILE_LIMIT} octets at most.", FILE_LIMIT)
+        return _file_too_large()
     if (so_far := wire_size(content, attachments)) + base64_size(size) > MESSAGE_LIMIT:
         detail = f"The message has {so_far} octets, and {MESSAGE_LIMIT} on the wire at most; "
         return TooLarge(f"{detail}this file needs {base64_size(size)} more.", MESSAGE_LIMIT)
@@ -172,6 +174,10 @@ def is_reserved(name: str) -> bool:
 def is_composite(content_type: str) -> bool:
     """Tell whether such a part holds other parts, into which a relay might look."""
     return content_type.partition("/")[0].lower() in _COMPOSITE
+
+
+def _file_too_large() -> TooLarge:
+    return TooLarge(f"An attachment is {FILE_LIMIT} octets at most.", FILE_LIMIT)
 
 
 def _octets(text: str) -> int:

@@ -15,6 +15,7 @@ from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.rules import FILE_LIMIT, no_room
 from undosend.doors.http import answers
 from undosend.doors.http.forms import Form, Part, boundary_of
+from undosend.doors.http.judging import escaped
 from undosend.doors.http.mail import OneEmail
 from undosend.doors.http.payloads import file_of
 from undosend.doors.http.problems import BadRequest
@@ -44,7 +45,8 @@ class AttachmentsHandler(OneEmail):
             return  # it may have been attached, and sent, long ago
         email = await self.drafts.editable(self.account, self.path_args[0], self.if_match())
         length = self.request.headers.get("Content-Length", "")
-        size = int(length) if length.isdigit() and not self._form else 0
+        frame = _FRAME if self._form else 0
+        size = max(0, int(length) - frame) if length.isdigit() else 0
         if refusal := no_room(email.content, email.attachments, size):
             raise refusal
 
@@ -157,7 +159,8 @@ def _content_id(fields: list[Part]) -> str | None:
     if unknown or len(fields) > 1:
         name = unknown[0] if unknown else "content_id"
         detail = "A form has parts with a filename, and one field: content_id."
-        raise InvalidEmail([FieldError(f"/{name[:64]}", "unknown_member", detail)])
+        pointer = f"/{escaped(name[:64])}"
+        raise InvalidEmail([FieldError(pointer, "unknown_member", detail)])
     try:
         return fields[0].body.decode() if fields else None
     except UnicodeDecodeError:

@@ -54,13 +54,17 @@ class EmailsHandler(MailHandler):
         """Hold a new email, or keep it as a draft."""
         async with self.turn() as turn:
             if turn.earlier:
+                self._locate(turn.earlier.ids[0])
                 await self.replay(turn.earlier)
                 return
             submission = self._submission()
             status = 201 if submission.timing is None else 202
             email = await self.outbox.submit(self.account, submission, turn.receipt(status))
-        self.set_header("Location", f"/v1/emails/{email.row.id}")
+        self._locate(email.row.id)
         self.show(email, status)
+
+    def _locate(self, email_id: str | None) -> None:
+        self.set_header("Location", f"/v1/emails/{email_id}")
 
     def _submission(self) -> Submission:
         if raw_input.is_raw(self):

@@ -53,7 +53,7 @@ class Form:
                 if isinstance(event, bytes | bytearray):
                     self._parts[-1].body += event
                 elif event is not None:
-                    kind = event.content_type if event.header("Content-Type") else None
+                    kind = event.header("Content-Type")
                     self._parts.append(Part(event.name, event.filename, kind))
         except MultipartError as error:
             self._trouble = str(error)

@@ -91,7 +91,7 @@ def _field_error(detail: Mapping[str, Any], body: Any) -> FieldError:
     code, sentence = _CODES.get(detail["type"], (detail["type"], ""))
     if code == "unknown_member" and detail["loc"][0] == "attachments" and "path" in detail["loc"]:
         sentence = "undosend fetches nothing: send the file's bytes in content."
-    pointer = "".join(f"/{_escaped(part)}" for part in _place(detail, body))
+    pointer = "".join(f"/{escaped(part)}" for part in _place(detail, body))
     if not pointer and code == "invalid_type":
         return FieldError("", "invalid_body", "The body must be one JSON object.")
     return FieldError(pointer, code, sentence or f"{detail['msg']}.".replace("..", "."))
@@ -125,6 +125,6 @@ def _make_harmless(body: Any, place: Place, *, unknown: bool) -> None:
         body.pop(last, None)
 
 
-def _escaped(part: str | int) -> str:
+def escaped(part: str | int) -> str:
     """Return a part of a JSON pointer (RFC 6901 §3)."""
     return str(part).replace("~", "~0").replace("/", "~1")
