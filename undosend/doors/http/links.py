@@ -15,6 +15,11 @@ from undosend.doors.http import answers
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.pages import READING
 
+_UNSENT = {
+    State.CANCELED: "was canceled",
+    State.EXPIRED: "expired before it could be sent",
+    State.FAILED: "could not be sent",
+}
 _POLICY = READING.replace("form-action 'none'", "form-action 'self'")
 
 
@@ -73,8 +78,12 @@ class UndoLinkHandler(MailHandler):
         subject = email.content.subject or "(no subject)"
         if row.state is State.DRAFT:
             self._page("Undone", f"“{subject}” is a draft. It was not sent.")
-        elif answers.undo_status(row) != "pending":
-            self._page("Too late to undo", f"“{subject}” is {row.state}.")
+        elif row.state in _UNSENT and not row.may_have_been_delivered:
+            self._page("Nothing to undo", f"“{subject}” {_UNSENT[row.state]}.")
+        elif answers.undo_status(row) == "final":
+            doubtful = row.uncertain > 0 and row.accepted == 0
+            fate = "may have been delivered" if doubtful else "has left, or is leaving now"
+            self._page("Too late to undo", f"“{subject}” {fate}.")
         else:
             seconds = round(answers.undo_seconds_left(row, self.now))
             text = f"“{subject}” will be sent in about {seconds} seconds, unless you undo it."
