@@ -30,7 +30,8 @@ BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
 _ALLOWED = (
-    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer"
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, "
+    "Mail-From, Prefer, Rcpt-To, X-Batch-Validation"
 )
 _EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
 _PREFLIGHT_SECONDS = 600
