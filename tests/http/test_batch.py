@@ -12,6 +12,7 @@ from tests.contract.stores import open_file
 from tests.fakes import Stage, WatchedSpool
 from tests.http import stages
 from tests.http.service import Answer, Service, encoded, letter, serving
+from tests.relay_double import DROP
 from undosend.domain.rules import FILE_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
@@ -304,7 +305,7 @@ async def test_cancel_of_a_group_says_what_became_of_each(stored: Service) -> No
 
 
 async def test_what_may_have_been_delivered_is_too_late_for_undo(service: Service) -> None:
-    service.scripted(accepted=stages.DROP)
+    service.scripted(accepted=DROP)
     email = await service.made(delay_seconds=0, group_id="spring")
     await service.release()
 
