@@ -18,7 +18,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 async def link(service: Service, email_id: str) -> str:
     """Return the path of the email's undo link."""
-    return urlsplit((await service.shown(email_id))["undo_url"]).path
+    return str(urlsplit((await service.shown(email_id))["undo_url"]).path)
 
 
 async def pressed(service: Service, path: str) -> Answer:
