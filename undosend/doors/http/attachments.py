@@ -7,7 +7,6 @@ is given. A file that cannot fit is refused before it is read, where its length 
 from __future__ import annotations
 
 import hashlib
-from typing import ClassVar
 from urllib.parse import quote
 
 from undosend.domain.email import Content, File
@@ -30,7 +29,7 @@ class AttachmentsHandler(OneEmail):
     """All of an email's files."""
 
     parameters = frozenset({"filename", "content_id"})
-    body_limit: ClassVar[int] = FILE_LIMIT + _FRAME
+    body_limit = FILE_LIMIT + _FRAME
 
     _form: Form | None = None
 

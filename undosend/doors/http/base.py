@@ -34,6 +34,7 @@ _ALLOWED = (
     "Mail-From, Prefer, Rcpt-To, X-Batch-Validation"
 )
 _EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
+_TELLING = ("Content-Type", "Mail-From", "Rcpt-To")  # what is asked for, not how
 _PREFLIGHT_SECONDS = 600
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -49,7 +50,7 @@ class Handler(RequestHandler):
     problem_code: str | None = None
     """The code of the problem that was the answer, for whoever counts."""
 
-    body_limit: ClassVar[int] = BODY_LIMIT
+    body_limit: int = BODY_LIMIT
     """Octets a body may have."""
 
     body_seconds: ClassVar[float] = 600
@@ -184,7 +185,7 @@ class Handler(RequestHandler):
 
     def fingerprint(self) -> str:
         """Return a hash of what the request asks for, but for method and path."""
-        asked = (self.request.query, self.request.headers.get("Content-Type", ""))
+        asked = (self.request.query, *(self.request.headers.get(name, "") for name in _TELLING))
         digest = hashlib.sha256("\0".join((*asked, "")).encode("utf-8", "surrogateescape"))
         digest.update(self._body or b"")
         return digest.hexdigest()

@@ -45,9 +45,10 @@ class EmailsHandler(MailHandler):
 
     def prepare(self) -> None:
         """Take the query parameters of a list, or those that go with a raw message."""
-        listing = self.request.method != "POST"
-        raw = raw_input.PARAMETERS if raw_input.is_raw(self) else frozenset[str]()
-        self.parameters = PARAMETERS if listing else raw
+        if self.request.method != "POST":
+            self.parameters = PARAMETERS
+        elif raw_input.is_raw(self):
+            raw_input.expected(self, raw_input.PARAMETERS)
         super().prepare()
 
     async def post(self) -> None:
@@ -135,7 +136,7 @@ class EmailHandler(OneEmail):
     def prepare(self) -> None:
         """Take the query parameters that go with a raw message."""
         if self.request.method == "PATCH" and raw_input.is_raw(self):
-            self.parameters = raw_input.ENVELOPE
+            raw_input.expected(self, raw_input.ENVELOPE)
         super().prepare()
 
     async def delete(self, email_id: str) -> None:

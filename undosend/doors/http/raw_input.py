@@ -6,12 +6,14 @@ envelope there or in headers. Where no envelope is given, it follows from the me
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from undosend.domain.email import Address, Content, File
 from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.original import Original, read
+from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.domain.submission import Submission
 from undosend.doors.http.base import Handler
 from undosend.doors.http.judging import validated
@@ -23,6 +25,7 @@ ENVELOPE = frozenset({"mail_from", "rcpt_to"})
 PARAMETERS = ENVELOPE | {"delay_seconds", "scheduled_at", "expires_at", "group_id", "draft"}
 
 _HEADERS = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
+_NUMBER = re.compile("[0-9]{1,18}")
 _NAME, _TYPE = "message.eml", "message/rfc822"
 
 
@@ -39,6 +42,12 @@ def is_raw(handler: Handler) -> bool:
     """Tell whether the request's body is a message."""
     kind = handler.request.headers.get("Content-Type", "").partition(";")[0]
     return kind.strip().lower() == CONTENT_TYPE
+
+
+def expected(handler: Handler, parameters: frozenset[str]) -> None:
+    """Let the handler take these query parameters, and a body as large as a message may be."""
+    handler.parameters = parameters
+    handler.body_limit = MESSAGE_LIMIT
 
 
 def submission(handler: Handler, now: int) -> Submission:
@@ -102,8 +111,8 @@ def _asked(handler: Handler) -> Mapping[str, Any]:
             asked[name] = values if name == "rcpt_to" else values[0]
         if name == "mail_from" and len(values) > 1:
             raise BadRequest("bad_parameter", f"{name} is there more than once.")
-    if asked.get("delay_seconds", "").isdecimal():
-        asked["delay_seconds"] = int(asked["delay_seconds"][:9])
+    if _NUMBER.fullmatch(asked.get("delay_seconds", "")):
+        asked["delay_seconds"] = int(asked["delay_seconds"])
     if "draft" in asked:
         asked["draft"] = {"true": True, "false": False}.get(asked["draft"], asked["draft"])
     return asked
