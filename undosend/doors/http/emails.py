@@ -54,6 +54,7 @@ class EmailsHandler(MailHandler):
         """Hold a new email, or keep it as a draft."""
         async with self.turn() as turn:
             if turn.earlier:
+                self.set_header("Location", f"/v1/emails/{turn.earlier.ids[0]}")
                 await self.replay(turn.earlier)
                 return
             submission = self._submission()
@@ -65,6 +66,7 @@ class EmailsHandler(MailHandler):
     def _submission(self) -> Submission:
         if raw_input.is_raw(self):
             return raw_input.submission(self, self.now)
+        raw_input.no_envelope(self)
         given = validated(EmailIn, self.json_body(), partial(what_else, self.outbox))
         return submission_of(given, self.now)
 
@@ -109,6 +111,7 @@ class EmailHandler(OneEmail):
                     self.account, email_id, content, files, version=self.if_match()
                 )
             )
+        raw_input.no_envelope(self)
         given = validated(EmailPatch, self.json_body(), self._what_else)
         if given.id not in {None, email_id}:
             detail = "The body names another email than the path."

@@ -23,6 +23,7 @@ ENVELOPE = frozenset({"mail_from", "rcpt_to"})
 PARAMETERS = ENVELOPE | {"delay_seconds", "scheduled_at", "expires_at", "group_id", "draft"}
 
 _HEADERS = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
+_MOST_DIGITS = 10
 _NAME, _TYPE = "message.eml", "message/rfc822"
 
 
@@ -39,6 +40,17 @@ def is_raw(handler: Handler) -> bool:
     """Tell whether the request's body is a message."""
     kind = handler.request.headers.get("Content-Type", "").partition(";")[0]
     return kind.strip().lower() == CONTENT_TYPE
+
+
+def no_envelope(handler: Handler) -> None:
+    """Refuse an envelope that would not be looked at: it might name others than the email.
+
+    Raises:
+        BadRequest.
+    """
+    for header in _HEADERS.values():
+        if header in handler.request.headers:
+            raise BadRequest("bad_parameter", f"{header} goes with Content-Type: {CONTENT_TYPE}.")
 
 
 def submission(handler: Handler, now: int) -> Submission:
@@ -102,8 +114,9 @@ def _asked(handler: Handler) -> Mapping[str, Any]:
             asked[name] = values if name == "rcpt_to" else values[0]
         if name == "mail_from" and len(values) > 1:
             raise BadRequest("bad_parameter", f"{name} is there more than once.")
-    if asked.get("delay_seconds", "").isdecimal():
-        asked["delay_seconds"] = int(asked["delay_seconds"][:9])
+    delay = asked.get("delay_seconds", "")
+    if delay.isdecimal() and len(delay) < _MOST_DIGITS:
+        asked["delay_seconds"] = int(delay)
     if "draft" in asked:
         asked["draft"] = {"true": True, "false": False}.get(asked["draft"], asked["draft"])
     return asked
