@@ -12,7 +12,7 @@ import pytest
 import yaml
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
 
 from tests.http import stages
 from tests.http.service import Answer, Service, serving
@@ -30,6 +30,7 @@ DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
 COMPONENTS = DOCUMENT["components"]
 METHODS = ("get", "post", "patch", "delete")
 MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn)
+PROBLEM = "application/problem+json"
 THE_DAY_IT_WAS_WRITTEN = 1_795_426_200 * SECOND
 """2026-11-23T09:30:00Z, when all that happens in the document's examples."""
 
@@ -117,6 +118,18 @@ def test_every_call_is_explained(path: str, method: str, operation: dict[str, An
         assert "Retry-After" in resolved(operation["responses"][status])["headers"]
 
 
+def test_every_problem_is_there_as_plain_json_too() -> None:
+    problems = [
+        resolved(response)["content"]
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        if PROBLEM in resolved(response).get("content", {})
+    ]
+
+    assert problems
+    assert [kinds for kinds in problems if kinds[PROBLEM] != kinds.get("application/json")] == []
+
+
 # The document and the code.
 
 
@@ -124,6 +137,10 @@ def test_every_call_is_explained(path: str, method: str, operation: dict[str, An
 def test_the_model_takes_what_the_document_says(model: type[BaseModel]) -> None:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("$defs", None)
+    for field in model.model_fields.values():
+        if isinstance(names := field.validation_alias, AliasChoices):
+            first, *others = names.choices
+            schema["properties"] |= dict.fromkeys(others, schema["properties"][first])
 
     assert _bare(schema) == _bare(COMPONENTS["schemas"][model.__name__])
 
@@ -154,10 +171,8 @@ def test_the_routes_and_the_document_name_the_same_calls(service: Service) -> No
     }  # fmt: skip
     served = set()
     for path in DOCUMENT["paths"]:
-        for spec in _table(service):
-            if spec.regex.match(filled(path)):
-                methods = _methods(spec.handler_class)
-                served |= {(path, method) for method in methods}
+        spec = next(spec for spec in _table(service) if spec.regex.match(filled(path)))
+        served |= {(path, method) for method in _methods(spec.handler_class)}
     assert served == documented
 
 
@@ -171,7 +186,14 @@ def test_every_route_is_in_the_document(service: Service) -> None:
 
 def filled(path: str) -> str:
     """Return a path that a request can have."""
-    return path.format(id="em_x", code="too_late", file="docs.js")
+    return path.format(
+        id="em_x",
+        attachment_id="at_x",
+        group_id="invoices",
+        token="x",
+        code="too_late",
+        file="docs.js",
+    )
 
 
 def _table(service: Service) -> list[Any]:
@@ -228,32 +250,55 @@ async def service() -> AsyncIterator[Service]:
 
 def requests() -> Iterator[Any]:
     for path, method, operation in operations():
-        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        for name, example in body.get("examples", {}).items():
-            call = method.upper(), path, example["value"]
-            yield pytest.param(*call, id=f"{operation['operationId']}-{name}")
+        for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+            for name, example in body["examples"].items():
+                call = method.upper(), path, kind, example["value"]
+                yield pytest.param(*call, id=f"{operation['operationId']}-{kind}-{name}")
 
 
-@pytest.mark.parametrize(("method", "path", "body"), list(requests()))
+@pytest.mark.parametrize(("method", "path", "kind", "body"), list(requests()))
 async def test_every_example_of_a_request_is_taken(
-    service: Service, method: str, path: str, body: dict[str, Any]
+    service: Service, method: str, path: str, kind: str, body: Any
 ) -> None:
     timed = "delay_seconds" in body and method == "PATCH"
     email_id = await (stages.held if timed else stages.draft)(service)
+    where = path.replace("{id}", email_id)
+    headers = {"Content-Type": "text/plain" if kind == "*/*" else kind}
+    if kind == "multipart/form-data":
+        headers["Content-Type"], body = form(**body)
+    elif path.endswith("/attachments"):
+        where += "?filename=report.txt"
 
-    answer = await service.call(method, path.replace("{id}", email_id), body)
+    answer = await service.call(method, where, body, headers=headers)
 
-    assert answer.status == (201 if body.get("draft") else 200 if method == "PATCH" else 202)
+    assert answer.status < 300, answer
     assert_described(answer, path, method.lower())
+
+
+def form(**fields: Any) -> tuple[str, bytes]:
+    """Return type and octets of a form; a field that is a list is files."""
+    lines = []
+    for name, value in fields.items():
+        for content in value if isinstance(value, list) else [value]:
+            filename = '; filename="logo.gif"' if isinstance(value, list) else ""
+            lines += ["--b", f'Content-Disposition: form-data; name="{name}"{filename}']
+            lines += ["", content]
+    return "multipart/form-data; boundary=b", "\r\n".join([*lines, "--b--", ""]).encode()
 
 
 def assert_described(answer: Answer, path: str, method: str) -> None:
     """Fail where the answer is not what the document says, or says more."""
     response = resolved(DOCUMENT["paths"][path][method]["responses"][str(answer.status)])
-    assert [name for name in response.get("headers", {}) if name not in answer.headers] == []
+    assert [name for name in due(response) if name not in answer.headers] == []
     body = response["content"][answer.type.partition(";")[0]]
     fits(answer.json, body["schema"])
     assert list(undescribed(answer.json, body["schema"])) == []
+
+
+def due(response: dict[str, Any]) -> list[str]:
+    """Return the headers that the response always has."""
+    headers = response.get("headers", {})
+    return [name for name, header in headers.items() if resolved(header).get("required")]
 
 
 def undescribed(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[str]:
@@ -264,14 +309,20 @@ def undescribed(value: Any, schema: dict[str, Any], at: str = "") -> Iterator[st
             yield from undescribed(entry, schema["items"], f"{at}/*")
     if not isinstance(value, dict) or isinstance(schema.get("additionalProperties"), dict):
         return
-    named = dict(schema.get("properties", {}))
-    for part in schema.get("allOf", ()):
-        named |= resolved(part)["properties"]
+    named = _named(schema)
     for name, member in value.items():
         if name in named:
             yield from undescribed(member, named[name], f"{at}/{name}")
         else:
             yield f"{at}/{name}"
+
+
+def _named(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the members that the schema names, with those of all its parts."""
+    named = dict(schema.get("properties", {}))
+    for part in (*schema.get("allOf", ()), *schema.get("anyOf", ())):
+        named |= _named(resolved(part))
+    return named
 
 
 @pytest.mark.parametrize("stage", [*stages.STAGES.values(), stages.doubtful, stages.begun])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,16 +17,26 @@ from tornado.httputil import HTTPHeaders
 
 from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
-from tests.test_openapi import DOCUMENT, assert_described, operations, resolved
+from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Unavailable
-from undosend.doors.http.base import BODY_LIMIT
+from undosend.doors.http.base import ACCOUNT, BODY_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
 
 PLACES = {"code": "too_late", "file": "docs.js"}
-NO_PLACES = {"id": "em_01MCC5RM00003064ESP82K3F6T", "code": "no_such", "file": "no_such"}
+NO_PLACES = {
+    "id": "em_01MCC5RM00003064ESP82K3F6T",
+    "attachment_id": "at_01MCC5RM00003064ESP82K3F6T",
+    "group_id": "no_such",
+    "token": "no_such",
+    "code": "no_such",
+    "file": "no_such",
+}
+KEY = ("Idempotency-Key", "a-key")
+TEXT = ("Content-Type", "text/plain")
+FILE = "?filename=report.txt"
 Stage = Callable[[Service], Awaitable[str | Mapping[str, str]]]
 """Returns the email's id, or everything that stands in the path by name."""
 
@@ -37,6 +47,68 @@ async def nothing(service: Service) -> Mapping[str, str]:
 
 async def nowhere(service: Service) -> Mapping[str, str]:
     return NO_PLACES
+
+
+async def attached(service: Service) -> Mapping[str, str]:
+    email_id = await stages.draft(service)
+    answer = await service.post(f"/v1/emails/{email_id}/attachments{FILE}", "One")
+    return {"id": email_id, "attachment_id": answer.json["data"][0]["id"]}
+
+
+async def attached_and_held(service: Service) -> Mapping[str, str]:
+    there = await attached(service)
+    assert (await service.post(f"/v1/emails/{there['id']}/send")).status == 202
+    return there
+
+
+async def grouped(service: Service) -> Mapping[str, str]:
+    return {"group_id": (await service.made(group_id="ours"))["group_id"]}
+
+
+async def linked(service: Service) -> Mapping[str, str]:
+    """Return the place that the undo link of a held email leads to."""
+    email = await service.made(delay_seconds=60)
+    return {"id": email["id"], "token": email["undo_url"].rpartition("/")[2]}
+
+
+async def linked_and_canceled(service: Service) -> Mapping[str, str]:
+    there = await linked(service)
+    assert (await service.post(f"/v1/emails/{there['id']}/cancel")).status == 200
+    return there
+
+
+async def style_sheet(service: Service) -> Mapping[str, str]:
+    return {"file": "swagger-ui.css"}
+
+
+async def two(service: Service) -> str:
+    await stages.held(service)
+    return await stages.held(service)
+
+
+async def made_and_deleted(service: Service) -> Mapping[str, str]:
+    """Let an email be gone that was made with the key."""
+    made = await service.call("POST", "/v1/emails", {"draft": True}, headers=dict([KEY]))
+    assert (await service.call("DELETE", made.headers["Location"])).status == 204
+    return {}
+
+
+async def hurried(service: Service) -> str:
+    """Let the key have been used, with no body."""
+    email_id = await stages.held(service)
+    await service.call("POST", f"/v1/emails/{email_id}/send-now", "", headers=dict([KEY]))
+    return email_id
+
+
+def busy(path: str, stage: Stage = nothing) -> Stage:
+    """Return the stage on which a request to that path with the key never ends."""
+
+    async def occupied(service: Service) -> str | Mapping[str, str]:
+        there = await stage(service)
+        service.desk.once._running.add((ACCOUNT, "POST " + path.format(id=there), KEY[1]))
+        return there
+
+    return occupied
 
 
 async def read(service: Service) -> None:
@@ -57,6 +129,24 @@ class Call:
 CALLS = {
     ("createEmail", "201"): Call(body={"draft": True}),
     ("createEmail", "202"): Call(body=LETTER),
+    ("createEmail", "404"): Call(made_and_deleted, {"draft": True}, headers=(KEY,)),
+    ("createEmail", "409"): Call(busy("/v1/emails"), LETTER, headers=(KEY,)),
+    ("createBatch", "200"): Call(body=[LETTER, {}]),
+    ("createBatch", "409"): Call(busy("/v1/emails/batch"), [LETTER], headers=(KEY,)),
+    ("undoGroup", "200"): Call(grouped),
+    ("cancelGroup", "200"): Call(grouped),
+    ("getUndoPage", "200"): Call(linked),
+    ("undoByLink", "200"): Call(linked),
+    ("undoByLink", "409"): Call(linked_and_canceled),
+    ("undoByLink", "415"): Call(linked, "x", headers=(("Content-Encoding", "gzip"),)),
+    ("listAttachments", "200"): Call(attached),
+    ("attach", "201"): Call(stages.draft, "One", query=FILE, headers=(TEXT,)),
+    ("attach", "409"): Call(stages.held, "One", query=FILE, headers=(TEXT,)),
+    ("attach", "415"): Call(stages.draft, "x", headers=(("Content-Type", "multipart/form-data"),)),
+    ("attach", "422"): Call(stages.draft, "One", query="?filename=con"),
+    ("getAttachment", "200"): Call(attached),
+    ("detach", "204"): Call(attached),
+    ("detach", "409"): Call(attached_and_held),
     ("listEmails", "200"): Call(stages.held),
     ("getEmail", "200"): Call(stages.held),
     ("getEmail", "304"): Call(stages.held, headers=(("If-None-Match", '"1"'),)),
@@ -72,6 +162,7 @@ CALLS = {
     ("cancelEmail", "409"): Call(stages.sent),
     ("sendNow", "202"): Call(stages.held),
     ("sendNow", "409"): Call(stages.draft),
+    ("sendNow", "422"): Call(hurried, {}, headers=(KEY,)),
     ("reopenEmail", "200"): Call(stages.canceled),
     ("reopenEmail", "409"): Call(stages.held),
     ("getRaw", "200"): Call(stages.held),
@@ -91,6 +182,11 @@ CALLS = {
     ("emptyInbox", "204"): Call(),
 }
 """What is particular to a call. What all of a kind have in common says ``usual``."""
+OF_A_KIND = {("getDocsFile", "text/css"): Call(style_sheet)}
+"""The same for answers of one media type, of several that there are."""
+
+
+BREAKABLE = ("add", "change", "change_group", "get", "page", "history", "files", "attachment")
 
 
 def broken_by(mistake: Exception) -> Callable[[Service], Any]:
@@ -98,7 +194,7 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
         raise mistake
 
     async def broken(service: Service) -> None:
-        for name in ("add", "change", "get", "page", "history", "files", "attachment"):
+        for name in BREAKABLE:
             setattr(service.spool, name, fail)
 
     return broken
@@ -125,8 +221,9 @@ def usual(operation: str, status: str) -> Call | None:
 def described() -> Iterator[Any]:
     for path, method, operation in operations():
         name = operation["operationId"]
-        for status in operation["responses"]:
-            yield pytest.param(path, method, name, status, id=f"{name}-{status}")
+        for status, response in operation["responses"].items():
+            for kind in resolved(response).get("content", {"": {}}):
+                yield pytest.param(path, method, name, status, kind, id=f"{name}-{status}-{kind}")
 
 
 @pytest.fixture
@@ -134,24 +231,41 @@ def no_error_is_logged() -> None:
     """Let mistakes be logged: some are made here on purpose."""
 
 
-@pytest.mark.parametrize(("path", "method", "operation", "status"), list(described()))
+@pytest.fixture
+def inbox(tmp_path: Path) -> DevInbox:
+    return DevInbox(tmp_path / "inbox.jsonl", ManualClock())
+
+
+@pytest.mark.parametrize(("path", "method", "operation", "status", "kind"), list(described()))
 async def test_a_described_answer_can_be_had(
-    path: str, method: str, operation: str, status: str, tmp_path: Path
+    path: str, method: str, operation: str, status: str, kind: str, *, inbox: DevInbox
 ) -> None:
-    call = CALLS.get((operation, status)) or usual(operation, status)
+    call = OF_A_KIND.get((operation, kind)) or CALLS.get((operation, status))
+    call = call or usual(operation, status)
     assert call, "nobody has said how this comes about"
-    hub, clock = Hub(), ManualClock()
-    inbox = None if status == "404" else DevInbox(tmp_path / "inbox.jsonl", clock)
-    async with serving(MemorySpool(hub.publish), hub, clock=clock, inbox=inbox) as service:
+    if kind == "text/html" or (kind == "application/json" and status >= "400"):
+        call = replace(call, headers=(*call.headers, ("Accept", kind)))
+
+    answer = await answered(path, method, call, inbox if status != "404" else None)
+
+    assert str(answer.status) == status, answer
+    assert answer.type.partition(";")[0] == kind
+    assert_looks_as_described(answer, path, method)
+
+
+async def answered(
+    path: str, method: str, call: Call, inbox: DevInbox | None, times: int = 1
+) -> Answer:
+    """Return the answer to the last of so many equal requests to a service of its own."""
+    hub = Hub()
+    async with serving(MemorySpool(hub.publish), hub, inbox=inbox) as service:
         there = await call.stage(service)
         names = {"id": there} if isinstance(there, str) else there
         where = path.format(**PLACES | dict(names)) + call.query
         await call.first(service)
-
-        answer = await ask(service, method.upper(), where, call)
-
-    assert str(answer.status) == status, answer
-    assert_looks_as_described(answer, path, method)
+        for _ in range(times):
+            answer = await ask(service, method.upper(), where, call)
+    return answer
 
 
 def assert_looks_as_described(answer: Answer, path: str, method: str) -> None:
@@ -161,11 +275,45 @@ def assert_looks_as_described(answer: Answer, path: str, method: str) -> None:
     assert kind in kinds or (kind, kinds, answer.body) == ("", {}, b"")
     if kind.endswith("json"):
         assert_described(answer, path, method)
-    assert [name for name in response.get("headers", {}) if name not in answer.headers] == []
+    assert [name for name in due(response) if name not in answer.headers] == []
+
+
+def sometimes() -> Iterator[Any]:
+    for path, method, operation in operations():
+        for status, response in operation["responses"].items():
+            for header in resolved(response).get("headers", {}).keys() - due(resolved(response)):
+                call = path, method, operation["operationId"], status, header
+                yield pytest.param(*call, id="-".join(call[2:]))
+
+
+@pytest.mark.parametrize(("path", "method", "operation", "status", "header"), list(sometimes()))
+async def test_a_header_that_is_not_always_there_can_be_had(
+    path: str, method: str, operation: str, status: str, header: str, *, inbox: DevInbox
+) -> None:
+    call = CALLS[operation, status]
+    times = 2 if header == "Idempotent-Replayed" else 1
+    match header:
+        case "Idempotent-Replayed":
+            call = replace(call, headers=(*call.headers, KEY))
+        case "Preference-Applied":
+            call = replace(call, headers=(*call.headers, ("Prefer", "wait=0")))
+        case "Link":
+            call = replace(call, stage=two, query="?limit=1")
+        case "Retry-After":
+            call = replace(call, stage=busy(path, stages.draft), headers=(*call.headers, KEY))
+
+    answer = await answered(path, method, call, inbox, times)
+
+    assert str(answer.status) == status, answer
+    assert_looks_as_described(answer, path, method)
+    response = resolved(DOCUMENT["paths"][path][method]["responses"][status])
+    schema = resolved(response["headers"][header])["schema"]
+    value = answer.headers[header]
+    fits(int(value) if schema.get("type") == "integer" else value, schema)
 
 
 def test_no_call_is_listed_in_vain() -> None:
-    answers = {param.values[2:] for param in described()}
+    answers = {param.values[2:4] for param in described()}
 
     assert CALLS.keys() - answers == set()
 

@@ -22,22 +22,24 @@ from undosend.doors.http.problems import BadRequest
 _FRAME = 256 * 1024
 """Octets of a form beside its files."""
 _SLICE = 256 * 1024
+_OF_A_FILE = frozenset({"filename", "content_id"})
 _SAY_NOTHING = {"", "application/x-www-form-urlencoded"}  # curl's word for any body
 
 
 class AttachmentsHandler(OneEmail):
     """All of an email's files."""
 
-    parameters = frozenset({"filename", "content_id"})
     body_limit = FILE_LIMIT + _FRAME
 
     _form: Form | None = None
 
     async def prepare(self) -> None:  # type: ignore[override] # Tornado takes both kinds
         """Refuse what cannot be attached before it is read."""
-        super().prepare()
         if self.request.method != "POST":
+            super().prepare()
             return
+        self.parameters = _OF_A_FILE
+        super().prepare()
         boundary = boundary_of(self.request.headers.get("Content-Type", ""))
         self._form = None if boundary is None else Form(boundary)
         if "Idempotency-Key" in self.request.headers:

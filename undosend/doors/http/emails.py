@@ -70,6 +70,7 @@ class EmailsHandler(MailHandler):
     def _submission(self) -> Submission:
         if raw_input.is_raw(self):
             return raw_input.submission(self, self.now)
+        raw_input.no_envelope(self)
         given = validated(EmailIn, self.json_body(), partial(what_else, self.outbox))
         return submission_of(given, self.now)
 
@@ -114,6 +115,7 @@ class EmailHandler(OneEmail):
                     self.account, email_id, content, files, version=self.if_match()
                 )
             )
+        raw_input.no_envelope(self)
         given = validated(EmailPatch, self.json_body(), self._what_else)
         if given.id not in {None, email_id}:
             detail = "The body names another email than the path."

@@ -44,7 +44,8 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
     "bad_parameter": (
         BadRequest(
             "bad_parameter",
-            "There is no query parameter 'offset' here (after, before, limit, status).",
+            "There is no query parameter 'offset' here (after, before, created_after, "
+            "created_before, group_id, limit, message_id, q, status, tag).",
         ),
         _EMAILS,
     ),

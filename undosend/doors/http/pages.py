@@ -75,6 +75,7 @@ class DocsHandler(Handler):
 
     def get(self) -> None:
         """Send the browser there."""
+        self.clear_header("Content-Type")
         self.redirect("docs/", permanent=True)
 
 

@@ -50,6 +50,17 @@ def expected(handler: Handler, parameters: frozenset[str]) -> None:
     handler.body_limit = MESSAGE_LIMIT
 
 
+def no_envelope(handler: Handler) -> None:
+    """Refuse an envelope that would not be looked at: it might name others than the email.
+
+    Raises:
+        BadRequest.
+    """
+    for header in _HEADERS.values():
+        if header in handler.request.headers:
+            raise BadRequest("bad_parameter", f"{header} goes with Content-Type: {CONTENT_TYPE}.")
+
+
 def submission(handler: Handler, now: int) -> Submission:
     """Return the email that the request brings.
 

@@ -1,0 +1,41 @@
+"""What stands where nobody looks at it is refused, or it would be believed to count."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.http import stages
+from tests.http.service import LETTER, Service
+
+MESSAGE = b"From: ann@example.com\r\nTo: bob@example.com\r\n\r\nIn haste.\r\n"
+
+
+@pytest.mark.parametrize("header", ["Mail-From", "Rcpt-To"])
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_an_envelope_goes_with_a_raw_message_only(
+    service: Service, header: str, method: str
+) -> None:
+    """An email must not go to others than those that the request names."""
+    there = "" if method == "POST" else f"/{await stages.draft(service)}"
+    headers = {header: "eve@example.com"}
+
+    answer = await service.call(method, f"/v1/emails{there}", LETTER, headers=headers)
+
+    assert answer.problem == "bad_parameter"
+    assert header in answer.json["detail"]
+
+
+async def test_the_parameters_of_an_upload_are_none_of_a_list(service: Service) -> None:
+    files = f"/v1/emails/{await stages.draft(service)}/attachments"
+
+    assert (await service.get(f"{files}?filename=report.txt")).problem == "bad_parameter"
+
+
+@pytest.mark.parametrize("delay", ["0000000030", "259200000000"])
+async def test_a_delay_is_not_cut(service: Service, delay: str) -> None:
+    """Cut to fewer digits, the first of them would mean at once."""
+    query = f"?delay_seconds={delay}"
+
+    answer = await service.post(f"/v1/emails{query}", MESSAGE, Content_Type="message/rfc822")
+
+    assert answer.errors == [("/delay_seconds", "invalid_type")]
