@@ -113,9 +113,11 @@ async def leafed(store: Store, listing: Listing) -> list[str]:
         shown = found + shown if listing.upwards else shown + found
         if page.end is None:
             return shown
-        edge = "above" if listing.upwards else "below"
-        assert page.end != getattr(listing, edge), "the look has not moved"
-        listing = replace(listing, **{edge: page.end})
+        assert page.end not in {listing.above, listing.below}, "the look has not moved"
+        if listing.upwards:
+            listing = replace(listing, above=page.end)
+        else:
+            listing = replace(listing, below=page.end)
 
 
 @pytest.mark.parametrize("look", [1, 3, 2000])

@@ -75,14 +75,19 @@ async def test_of_a_group_and_the_markers_of_its_emails_each_race_has_one_winner
     ]
     await store.put(*rows)
     before = len(store.heard)
-    marks = [outcome(store.spool.change(a_change(Event.BEGIN, row))) for row in rows]
+    undo = Change(Event.UNDO, "", ACCOUNT, NOW)
 
-    *first, answers = await asyncio.gather(
-        *marks[:20], store.spool.change_group(Change(Event.UNDO, "", ACCOUNT, NOW), "g")
-    )
-    second = await asyncio.gather(*marks[20:])
+    async with asyncio.TaskGroup() as tasks:
+        marks = []
+        for place, row in enumerate(rows):
+            if place == len(rows) // 2:
+                group = tasks.create_task(store.spool.change_group(undo, "g"))
+            begin = a_change(Event.BEGIN, row)
+            marks.append(tasks.create_task(outcome(store.spool.change(begin))))
 
-    for row, begun in zip(rows, [*first, *second], strict=True):
+    answers = group.result()
+    for row, mark in zip(rows, marks, strict=True):
+        begun = mark.result()
         assert isinstance(begun, Row) != isinstance(answers[row.id], Row)
         now = await store.row(row)
         assert now.state is (State.SENDING if isinstance(begun, Row) else State.DRAFT)

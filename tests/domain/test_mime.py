@@ -654,7 +654,7 @@ def test_the_longest_thread_fits_the_wire_and_comes_back() -> None:
 
 
 @pytest.mark.parametrize("bad", ["a@b", "<a@b>\r\nBcc: <c@d>", "<a b@c>", "<ä@b>", ""])
-@pytest.mark.parametrize("member", ["in_reply_to", "references"])
-def test_what_is_no_message_id_is_never_rendered(member: str, bad: str) -> None:
-    with pytest.raises(ValueError, match="Message-ID"):
-        mime.render(replace(MAIL, **{member: (bad,)}), [], message_id=ID, date=DATE)
+def test_what_is_no_message_id_is_never_rendered(bad: str) -> None:
+    for content in (replace(MAIL, in_reply_to=(bad,)), replace(MAIL, references=(bad,))):
+        with pytest.raises(ValueError, match="Message-ID"):
+            mime.render(content, [], message_id=ID, date=DATE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 from undosend.domain.email import Address, Content
 from undosend.domain.terms import asked, tag_term, terms_of
+
+Form: TypeAlias = Literal["NFC", "NFD", "NFKC", "NFKD"]
+FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 
 MAIL = Content(
     sender=Address("Ann.Lee@example.com", "Ann Lee"),
@@ -95,8 +99,8 @@ def test_a_word_is_found_by_its_first_characters_where_it_is_very_long() -> None
     assert not finds("x" * 63, content)
 
 
-@given(st.text(min_size=1), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
-def test_a_subject_is_found_by_its_own_words(subject: str, form: str) -> None:
+@given(st.text(min_size=1), st.sampled_from(FORMS))
+def test_a_subject_is_found_by_its_own_words(subject: str, form: Form) -> None:
     content = Content(subject=subject)
     words = [term for term in asked(subject) if term.startswith("w:")]
 
