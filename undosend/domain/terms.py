@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from undosend.domain.addresses import AddressError, mailbox
 from undosend.domain.email import Content
 
 _WORD = re.compile(r"\w+")
@@ -38,8 +39,16 @@ def asked(query: str) -> tuple[str, ...]:
     terms: list[str] = []
     for piece in _folded(query).split():
         user, at, domain = piece.strip("<>,;\"'").rpartition("@")
-        terms += [f"a:{user}@{domain}"] if user and at and domain else _words(piece)
+        terms += [f"a:{_stored(user, domain)}"] if user and at and domain else _words(piece)
     return tuple(dict.fromkeys(terms))
+
+
+def _stored(user: str, domain: str) -> str:
+    """Return the address as emails have it: its domain in ASCII (RFC 5890 §2.3.2.1)."""
+    try:
+        return mailbox(f"{user}@{domain}").email
+    except AddressError:
+        return f"{user}@{domain}"
 
 
 def _words(text: str) -> list[str]:

@@ -62,6 +62,7 @@ def given_of(account: str, listing: Listing) -> Mapping[str, Any]:
         "account": account,
         "limit": listing.limit + 1,
         "look": LOOK,
+        "look_beyond": LOOK + 1,
         "last_looked": LOOK - 1,
         "below": _LAST if listing.below is None else listing.below,
         "above": _FIRST if listing.above is None else listing.above,
@@ -82,11 +83,11 @@ def found(shape: Shape) -> Select[Any]:
 
 
 def end_of_look(shape: Shape) -> Select[Any] | None:
-    """Select the id of the last email looked at, where there were more; None if all fit."""
+    """Select the last email looked at and the one behind it, if there are; None if all fit."""
     if not _filters(shape):
         return None
-    looked = _looked(shape, _given("look", Integer))
-    last = select(looked.c.id).order_by(_order(shape, looked.c.id)).limit(1)
+    looked = _looked(shape, _given("look_beyond", Integer))
+    last = select(looked.c.id).order_by(_order(shape, looked.c.id)).limit(2)
     return last.offset(_given("last_looked", Integer))
 
 

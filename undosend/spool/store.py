@@ -388,7 +388,7 @@ class SqlSpool:
             end = emails[-1].row.id if len(lines) > listing.limit else None
             if end is None and end_of_look is not None:
                 looked = await session.fetch(end_of_look, **given)
-                end = looked[0][0] if looked else None
+                end = looked[0][0] if len(looked) > 1 else None
             pages.append(Page(emails[::-1] if listing.upwards else emails, end))
         return pages
 

@@ -14,6 +14,7 @@ from undosend.domain.errors import UndosendError
 from undosend.doors.http import answers
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.pages import READING
+from undosend.doors.http.problems import KINDS
 
 _UNSENT = {
     State.CANCELED: "was canceled",
@@ -54,7 +55,7 @@ class UndoLinkHandler(MailHandler):
         except UndosendError as refused:
             if not self._for_a_person() or refused.code == "unavailable":
                 raise
-            self.set_status(409)
+            self.set_status(KINDS[refused.code].status)
             self._page("Not undone", str(refused))
             return
         if self._for_a_person():

@@ -116,7 +116,9 @@ def _asked(handler: Handler) -> Mapping[str, Any]:
         name: handler.parameter(name) for name in query if name not in ENVELOPE
     }
     for name, header in _HEADERS.items():
-        values = handler.request.headers.get_list(header)
+        # Repeated headers may come as one, with commas (RFC 9110 §5.3); no address has one.
+        headers = ",".join(handler.request.headers.get_list(header))
+        values = [value.strip() for value in headers.split(",") if value.strip()]
         values += handler.get_query_arguments(name, strip=False)
         if values:
             asked[name] = values if name == "rcpt_to" else values[0]
