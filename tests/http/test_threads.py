@@ -123,6 +123,12 @@ async def test_what_is_no_message_id_is_pointed_out(
     assert among.errors == [(f"/{member}/1", "invalid_message_id")]
 
 
+async def test_a_header_s_whole_value_is_told_to_be_a_list(service: Service) -> None:
+    answer = await service.new(references=f"{ONE} {TWO}")
+
+    assert "list" in answer.json["errors"][0]["detail"]
+
+
 @pytest.mark.parametrize("value", [5, True, {}, {"id": ONE}, [5], [[ONE]], [None]], ids=str)
 async def test_a_message_id_is_text(service: Service, value: Any) -> None:
     [(pointer, code)] = (await service.new(in_reply_to=value)).errors

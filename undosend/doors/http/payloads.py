@@ -137,7 +137,10 @@ def _message_id(value: Any) -> str:
         raise _wrong("invalid_type", "A Message-ID must be text.")
     bracketed = value if value.startswith("<") else f"<{value}>"
     if not REFERENCE.fullmatch(bracketed):
-        detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
+        detail = (
+            "A Message-ID is <left@right>: at most 250 ASCII characters, no space. "
+            "Give several as a list."
+        )
         raise _wrong("invalid_message_id", detail)
     return bracketed
 

@@ -56,8 +56,9 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(
         404,
         "There is nothing here",
-        "No call has this path, or there is no email with this id. An email of another account, "
-        "or one that was deleted, looks the same as one that never was.",
+        "No call has this path, or there is no email, attachment or group of this name, or the "
+        "undo link is not one of ours. An email of another account, or one that was deleted, looks "
+        "the same as one that never was.",
         "Check the path and the id.",
     ),
     "method_not_allowed": Kind(
@@ -123,22 +124,23 @@ KINDS: Mapping[str, Kind] = {
     "too_large": Kind(
         413,
         "The request or the message is too large",
-        "A message may have 25 MiB on the wire, where attachments grow by 37 %; text and html "
-        "1 MiB each. Nothing was kept or changed.",
+        "A message may have 25 MiB on the wire, where attachments grow by 37 %; an attachment "
+        "18 MiB, text and html 1 MiB each. Nothing was kept or changed.",
         "Make it smaller: leave attachments out, or put them elsewhere and send links.",
     ),
     "unsupported_media_type": Kind(
         415,
         "The body's type or encoding is not taken",
-        "The Content-Type is not JSON in UTF-8, or the body is compressed. It was not read, and "
-        "nothing was done.",
-        "Send Content-Type: application/json in UTF-8, without Content-Encoding.",
+        "The Content-Type is none that this call takes, or the body is compressed. It was not "
+        "looked at, and nothing was done.",
+        "Send Content-Type: application/json in UTF-8, without Content-Encoding. POST and PATCH of "
+        "an email take message/rfc822, too; files come as multipart/form-data, or as they are.",
     ),
     "invalid_email": Kind(
         422,
         "The email cannot be taken as it is",
-        "The body is JSON, but something in it is missing, unknown or not allowed. Nothing was "
-        "kept or changed.",
+        "The request could be read, but something in it is missing, unknown or not allowed. "
+        "Nothing was kept or changed.",
         "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
         "and a sentence. Mend all of it and repeat the request.",
     ),
