@@ -107,6 +107,7 @@ async def test_more_than_a_hundred_or_none_are_no_batch(service: Service, count:
     answer = await batch(service, *[letter()] * count)
 
     assert answer.errors == [("", "out_of_range")]
+    assert answer.json["detail"] == "A batch has 1 to 100 emails."
     assert await listed(service) == []
 
 

@@ -233,4 +233,5 @@ def headers(error: UndosendError) -> dict[str, str]:
 def _summary(error: InvalidEmail) -> str:
     first, *others = error.errors
     more = f" And {len(others)} more." if others else ""
-    return f"{first.pointer or 'The body'}: {first.detail}{more}"
+    told = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
+    return f"{told}{more}"
