@@ -207,6 +207,16 @@ async def test_a_link_ends_when_undo_does(service: Service, stage: str, code: st
     assert ("may have been delivered" in page.body.decode()) is (code == "delivery_uncertain")
 
 
+async def test_a_link_works_with_what_others_have_added_to_it(service: Service) -> None:
+    path = await link(service, await stages.held(service)) + "?utm_source=mail&fbclid=x"
+
+    page = await service.get(path, Accept=BROWSER)
+    undone = await pressed(service, path)
+
+    assert has_button(page)
+    assert (undone.status, title(undone)) == (200, "Undone")
+
+
 async def test_a_link_to_a_deleted_email_leads_nowhere(stored: Service) -> None:
     email_id = await stages.held(stored)
     path = await link(stored, email_id)

@@ -37,6 +37,11 @@ class UndoLinkHandler(MailHandler):
         super().set_default_headers()
         self.set_header("Referrer-Policy", "no-referrer")
 
+    def prepare(self) -> None:
+        """Take any query: those who count clicks add to links what they like."""
+        self.parameters = frozenset(self.request.query_arguments)
+        super().prepare()
+
     async def get(self, token: str) -> None:
         """Show where the email stands, with a button while it can be undone."""
         account, email_id, revision = self._meant(token)
