@@ -297,9 +297,12 @@ class WatchedSpool:
     async def forget_receipts(self, *, before: int) -> None:
         await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))
 
-    async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
+    async def claim(
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+    ) -> Sequence[Email]:
         return await self._do(
-            "claim", lambda: self._spool.claim(at=at, until=until, token=token, limit=limit)
+            "claim",
+            lambda: self._spool.claim(at=at, until=until, token=token, limit=limit, alone=alone),
         )
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from undosend.domain.clock import SECOND, SystemClock
 from undosend.domain.email import Delivery, Email, State
 from undosend.domain.errors import Unavailable, WrongState
 from undosend.domain.holding import Timing
+from undosend.domain.ids import new_id
 from undosend.domain.submission import Submission
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress
@@ -48,6 +51,12 @@ async def claimed_by_the_dead(world: World, *, begun: bool) -> Email:
         )
         await world.spool.change(change)
     return email
+
+
+def as_suspect(email: Email, **values: Any) -> Email:
+    """Return another such email, over which a sender has died."""
+    row = replace(email.row, id=new_id("em", email.row.created_at), claims=1, **values)
+    return replace(email, row=row)
 
 
 async def states(world: World, *emails: Email) -> list[State]:
@@ -338,6 +347,7 @@ async def test_email_over_which_three_senders_died_is_quarantined_and_stops_no_o
     world.clock.advance(3600)
 
     await world.look()
+    await world.look()
 
     row = await world.row(poison)
     assert row.state is State.FAILED
@@ -345,6 +355,112 @@ async def test_email_over_which_three_senders_died_is_quarantined_and_stops_no_o
     assert row.trouble.startswith("Quarantined")
     assert await states(world, other) == [State.SENT]
     assert [copy.rcpt_to for copy in world.relay.copies] == [(BOB,)]
+
+
+async def until_crash(world: World, poison: Email) -> list[set[str]]:
+    """Let a process look until nothing is left, or until the poison kills it; say what it had."""
+    had: list[set[str]] = []
+    while True:
+        world.stage.stop_at("dial")
+        await world.releaser.run_once()
+        attempts = dict(world.releaser._in_hand)
+        if not attempts:
+            return had
+        had.append({attempt.lease.email_id for attempt in attempts.values()})
+        if poison.row.id in had[-1] and await states(world, poison) == [State.HELD]:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+            world.releaser = world.another_releaser()
+            await world.releaser.recover()
+            world.stage.let_go()
+            return had
+        world.stage.let_go()
+        await world.releaser.idle()
+
+
+async def test_only_the_email_that_kills_its_sender_is_quarantined(world: World) -> None:
+    emails = [await world.submit() for _ in range(10)]
+    everybody, poison = {email.row.id for email in emails}, emails[3]
+    others = [email for email in emails if email is not poison]
+
+    lives = [await until_crash(world, poison) for _ in range(3)]
+
+    assert lives[0] == [everybody]
+    assert lives[1] == [{email.row.id} for email in emails[:4]]
+    assert lives[2] == [{email.row.id} for email in [*emails[4:], poison]]
+    assert (await world.row(poison)).claims == 3
+    late = await world.submit()
+    await world.look()
+    await world.look()
+    row = await world.row(poison)
+    assert (row.state, (row.trouble or "")[:11]) == (State.FAILED, "Quarantined")
+    assert set(await states(world, *others, late)) == {State.SENT}
+    assert len(world.relay.copies) == 10
+
+
+async def test_machine_that_dies_at_every_claim_spreads_the_blame(world: World) -> None:
+    emails = [await world.submit() for _ in range(4)]
+    world.stage.stop_at("dial")
+    for _ in range(5):
+        await world.releaser.run_once()
+        tasks = list(world.releaser._in_hand)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        world.releaser = world.another_releaser()
+        await world.releaser.recover()
+
+    assert [(await world.row(email)).claims for email in emails] == [2, 2, 2, 2]
+    world.stage.let_go()
+    for _ in emails:
+        await world.look()
+
+    assert set(await states(world, *emails)) == {State.SENT}
+
+
+async def suspected(world: World) -> Email:
+    """Submit an email over which a sender has died."""
+    email = await claimed_by_the_dead(world, begun=False)
+    await world.releaser.recover()
+    return email
+
+
+async def test_suspect_waits_until_nobody_is_on_the_way_and_nobody_spins(world: World) -> None:
+    first = await world.submit()
+    world.stage.stop_at("dial")
+    async with world.running():
+        await world.stage.seen("dial")
+        now = world.clock.now()
+        await world.spool.add([(suspect := as_suspect(first, due_at=now), ())])
+        await breathe(world)
+        looks = world.stage.facts.count("agenda")
+        await breathe(world)
+
+        assert world.relay.peak == 1
+        assert world.stage.facts.count("agenda") == looks
+        world.stage.let_go()
+        await world.stage.seen("accept committed", times=2)
+        await breathe(world)
+
+    assert await states(world, first, suspect) == [State.SENT, State.SENT]
+    assert world.relay.peak == 1
+
+
+async def test_others_go_on_as_soon_as_the_suspect_is_past_its_marker(world: World) -> None:
+    suspect, others = await suspected(world), [await world.submit() for _ in range(3)]
+    world.stage.stop_at("offered", "DATA")
+    async with world.running():
+        await world.stage.seen("offered")
+        await breathe(world)
+        assert len(world.relay.offers) == 1
+
+        world.stage.let_go("offered")
+        await world.stage.seen("DATA", times=4)
+
+        assert await states(world, suspect, *others) == [State.SENDING] * 4
+        world.stage.let_go()
+        await breathe(world)
 
 
 async def test_email_over_which_two_senders_died_is_still_sent(world: World) -> None:

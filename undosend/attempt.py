@@ -21,6 +21,7 @@ from undosend.domain.email import Delivery, Email, Recipient, Row
 from undosend.domain.errors import Unavailable, UndosendError
 from undosend.domain.message import rendered
 from undosend.domain.octets import Message
+from undosend.domain.quarantine import MOST_CLAIMS
 from undosend.domain.retry import Reply, RetryPolicy, answered, still_open, verdict
 from undosend.relay.port import Dialogue, Lost, Relay, Unreached
 from undosend.spool.port import Lease, Rewrite, Spool, lease_of
@@ -28,7 +29,6 @@ from undosend.spool.port import Lease, Rewrite, Spool, lease_of
 log = structlog.get_logger(__name__)
 
 _MARGIN = 60 * SECOND
-_MOST_CLAIMS = 3
 _SPOOL_DOWN = 1 * SECOND
 
 
@@ -89,11 +89,16 @@ class Attempt:
         self.lease: Lease = lease_of(row)
         self.begun = False
 
+    @property
+    def suspect(self) -> bool:
+        """Tell whether an earlier sender ended while it had the email."""
+        return self._row.claims > 1
+
     async def run(self) -> None:
         """Relay the email and settle it; whatever goes wrong stays with this email."""
         try:
-            if self._row.claims > _MOST_CLAIMS:
-                reason = f"Quarantined: {_MOST_CLAIMS} senders ended while they had this email."
+            if self._row.claims > MOST_CLAIMS:
+                reason = f"Quarantined: {MOST_CLAIMS} senders ended while they had this email."
                 return await self._settle(self._change(Event.REJECT, trouble=reason))
             await self._relay()
         except Unavailable:

@@ -20,7 +20,7 @@ import structlog
 from undosend.attempt import Attempt, Attempts
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, Clock
-from undosend.domain.email import NEVER, WAITING, Email
+from undosend.domain.email import NEVER, WAITING, Email, State
 from undosend.domain.errors import Unavailable, UndosendError
 from undosend.hub import Hub
 from undosend.relay.port import Relay
@@ -50,6 +50,7 @@ class Releaser:
         self._wake = asyncio.Event()
         self._next = NEVER
         self._renew_at = NEVER
+        self._held_up = False
         self._stopping = False
         self.looked_at = clock.now()
         """When it last looked at the spool with success."""
@@ -89,10 +90,12 @@ class Releaser:
         if agenda.expires_at <= now:
             await self._expire(now)
         room = self._relay.room()
+        self._held_up = False
         if agenda.due_at <= now and room and not self._stopping:
             claimed = await self._claim(now, room)
-            if len(claimed) < room:  # all that was due is in hand; what comes next?
+            if len(claimed) < room:  # all that may be is in hand; what comes next?
                 agenda = await self._spool.agenda()
+                self._held_up = agenda.due_at <= now and bool(self._dialing())
         return self._next_look(now, agenda)
 
     async def idle(self) -> None:
@@ -108,7 +111,7 @@ class Releaser:
         """
         self._stopping = True
         self._wake.set()
-        given_up = [attempt for attempt in self._in_hand.values() if not attempt.begun]
+        given_up = self._dialing()
         for task, attempt in self._in_hand.items():
             if not attempt.begun:
                 task.cancel()
@@ -119,8 +122,13 @@ class Releaser:
                 await self._spool.give_back([attempt.lease for attempt in given_up], counted=False)
 
     async def _claim(self, now: int, room: int) -> Sequence[Email]:
+        dialing = self._dialing()
+        if any(attempt.suspect for attempt in dialing):
+            return ()
         token, until = secrets.token_hex(8), now + _LEASE
-        claimed = await self._spool.claim(at=now, until=until, token=token, limit=room)
+        claimed = await self._spool.claim(
+            at=now, until=until, token=token, limit=room, alone=not dialing
+        )
         if self._stopping:  # stop was asked for while the claim was being committed
             await self._spool.give_back([lease_of(e.row) for e in claimed], counted=False)
             return ()
@@ -133,6 +141,10 @@ class Releaser:
             self._renew_at = min(self._renew_at, now + _RENEW)
         return claimed
 
+    def _dialing(self) -> Sequence[Attempt]:
+        """Return the attempts over which a crash would be counted."""
+        return [attempt for attempt in self._in_hand.values() if not attempt.begun]
+
     def _done(self, task: asyncio.Task[None]) -> None:
         del self._in_hand[task]
         self._wake.set()
@@ -141,7 +153,7 @@ class Releaser:
         """Keep the leases of what is still on its way to the marker."""
         if now < self._renew_at:
             return
-        leases = [attempt.lease for attempt in self._in_hand.values() if not attempt.begun]
+        leases = [attempt.lease for attempt in self._dialing()]
         self._renew_at = now + _RENEW if leases else NEVER
         if leases:
             await self._spool.renew(leases, until=now + _LEASE)
@@ -178,12 +190,15 @@ class Releaser:
         if due_at <= now and not self._relay.room():
             reopens_at = self._relay.reopens_at() or 0
             due_at = reopens_at if reopens_at > now else NEVER  # else a freed connection wakes us
+        elif self._held_up:
+            due_at = NEVER  # it waits for a suspect, or is one: the marker before it wakes us
         if lease_until <= now:
             lease_until = NEVER  # it is in our own hands, and its end wakes us
         return min(due_at, lease_until, agenda.expires_at, self._renew_at, now + _POLL)
 
     def _notice(self, changes: Sequence[Logged]) -> None:
-        if any(change.due_at is not None and change.due_at < self._next for change in changes):
+        begun = self._held_up and any(change.state is State.SENDING for change in changes)
+        if begun or any(c.due_at is not None and c.due_at < self._next for c in changes):
             self._wake.set()
 
     async def _wait_until(self, when: int) -> None:

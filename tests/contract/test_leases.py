@@ -93,6 +93,33 @@ async def test_a_claim_crosses_accounts(store: Store) -> None:
     assert {row.account for row in await claim(store)} == {"a", "b"}
 
 
+async def test_a_suspect_is_claimed_alone_and_keeps_those_behind_it_back(store: Store) -> None:
+    first, guilty, other, behind = (
+        a_row(due_at=NOW - shift, claims=claims)
+        for shift, claims in [(9, 0), (8, 2), (7, 1), (6, 0)]
+    )
+    await store.put(behind, other, guilty, first)
+
+    turns = [await claim(store) for _ in range(4)]
+
+    assert [[row.id for row in turn] for turn in turns] == [
+        [first.id],
+        [other.id],
+        [guilty.id],
+        [behind.id],
+    ]
+
+
+async def test_a_suspect_is_not_claimed_beside_others(store: Store) -> None:
+    suspect, behind = a_row(due_at=NOW - 2, claims=1), a_row(due_at=NOW - 1)
+    await store.put(suspect, behind)
+
+    claimed = await store.spool.claim(at=NOW, until=LEASE, token="t1", limit=9, alone=False)
+
+    assert list(claimed) == []
+    assert [await store.row(row) for row in (suspect, behind)] == [suspect, behind]
+
+
 async def test_claims_at_once_give_each_email_to_one(store: Store) -> None:
     rows = [a_row(due_at=NOW - n) for n in range(200)]
     await asyncio.gather(*(store.put(row) for row in rows))

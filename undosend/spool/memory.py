@@ -20,6 +20,7 @@ from undosend.domain.errors import (
     UndosendError,
 )
 from undosend.domain.lifecycle import allowed, fire, repeats, told
+from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.terms import terms_of
 from undosend.spool.port import (
@@ -143,11 +144,14 @@ class MemorySpool:
         """Return the service's secret of this name: the one kept, or else this one, kept now."""
         return self._secrets.setdefault(name, fresh)
 
-    async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
+    async def claim(
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+    ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
-        due = [row for row in self._unclaimed() if _due(row) <= at < row.expires_at]
+        waiting = [row for row in self._unclaimed() if _due(row) <= at < row.expires_at]
+        due = [(row, row.claims) for row in sorted(waiting, key=_due)[:limit]]
         claimed = []
-        for row in sorted(due, key=_due)[:limit]:
+        for row in together(due, alone=alone):
             leased = replace(row, lease_token=token, lease_until=until, claims=row.claims + 1)
             claimed.append(self._put(leased))
         return claimed

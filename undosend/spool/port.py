@@ -206,8 +206,13 @@ class Spool(Protocol):
 
     # For the releaser: all accounts, but every email it names carries its own.
 
-    async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
-        """Lease at most ``limit`` due emails that nobody has, the longest due first."""
+    async def claim(
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+    ) -> Sequence[Email]:
+        """Lease at most ``limit`` due emails that nobody has, the longest due first.
+
+        Only those that may be tried together (``quarantine.together``).
+        """
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:
         """Let the leases that are still ours and have not begun to send end later."""

@@ -26,8 +26,9 @@ from undosend.domain.errors import Misconfigured
 from undosend.spool.dialect import SqliteDialect, Statement
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Logged
+from undosend.spool.session import Line
 from undosend.spool.statements import Statements
-from undosend.spool.store import Line, SqlSpool
+from undosend.spool.store import SqlSpool
 
 Answer = TypeVar("Answer")
 Publish = Callable[[Sequence[Logged]], None]

@@ -107,7 +107,16 @@ class Statements:
             .where(recipients.c.address == results.c.address)
         )
 
-        self.claim = done(_claim())
+        self.due = done(_due())
+        self.claim = done(
+            update(emails)
+            .values(
+                lease_token=_given("token", Text),
+                lease_until=_given("until"),
+                claims=emails.c.claims + 1,
+            )
+            .where(*_named(keys))
+        )
         still_ours = _still_ours(leases)
         self.renew = done(
             update(emails).values(lease_until=_given("until", BigInteger)).where(*still_ours)
@@ -214,22 +223,12 @@ _UNCLAIMED = (emails.c.due_at.is_not(None), emails.c.lease_token.is_(None))
 _EXPIRING = (emails.c.expires_at < literal_column(str(NEVER)),)
 
 
-def _claim() -> Any:
-    due = (
-        select(emails.c.id)
+def _due() -> Select[Any]:
+    return (
+        select(emails.c.account, emails.c.id, emails.c.claims)
         .where(*_UNCLAIMED, emails.c.due_at <= _given("at"), emails.c.expires_at > _given("at"))
         .order_by(emails.c.due_at)
         .limit(_given("limit", Integer))
-    )
-    return (
-        update(emails)
-        .values(
-            lease_token=_given("token", Text),
-            lease_until=_given("until"),
-            claims=emails.c.claims + 1,
-        )
-        .where(emails.c.id.in_(due))
-        .returning(emails.c.account, emails.c.id)
     )
 
 

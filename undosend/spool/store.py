@@ -8,17 +8,17 @@ This module knows no particular database; ``sqlite`` opens one and gives it conn
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Content, Email, File, Row, State
 from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
 from undosend.domain.lifecycle import repeats, told
+from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.terms import terms_of
-from undosend.spool.dialect import Statement
 from undosend.spool.documents import (
     addressed_values,
     document,
@@ -32,7 +32,7 @@ from undosend.spool.documents import (
     row_values,
 )
 from undosend.spool.finding import given_of, shape_of
-from undosend.spool.group_commit import Carry, GroupCommit, Kind, Transaction
+from undosend.spool.group_commit import Carry, GroupCommit, Kind
 from undosend.spool.port import (
     NOTHING,
     Agenda,
@@ -44,40 +44,15 @@ from undosend.spool.port import (
     Receipt,
     Rewrite,
 )
+from undosend.spool.session import Ask, Line, Session
 from undosend.spool.statements import Statements
 from undosend.spool.transitions import as_item
-
-Line = Sequence[Any]
-
-
-class Session(Transaction, Protocol):
-    """An open transaction on one connection, in the terms of the spool."""
-
-    async def fetch(
-        self, statement: Statement, rows: Sequence[Line] | None = None, **given: Any
-    ) -> Sequence[Line]:
-        """Run the statement, over all the items at once, and return the lines it yields."""
-
-    async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Run an insertion that carries bytes, once for each line."""
-
-    def tell(self, row: Row, type_: str) -> None:
-        """Write a line of the event log before the commit, and pass it on after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """A statement for one caller alone."""
-
-    statement: Statement
-    rows: Sequence[Line] | None = None
-    given: Mapping[str, Any] = field(default_factory=dict)
-
 
 Key = tuple[str, str]
 Addition = tuple[Sequence[New], Receipt | None]
 Wish = tuple[Change, Rewrite]
 GroupWish = tuple[Change, str]
+Claim = tuple[Ask, Mapping[str, Any], bool]
 
 
 class SqlSpool:
@@ -108,10 +83,10 @@ class SqlSpool:
             self._do_change_group
         )
         self._secret: Kind[tuple[str, bytes], bytes] = Kind(self._do_secret)
-        self._claim: Kind[_Ask, Sequence[Email]] = Kind(self._do_claim)
+        self._claim: Kind[Claim, Sequence[Email]] = Kind(self._do_claim)
         self._get: Kind[Key, Email] = Kind(self._do_get)
         self._page: Kind[tuple[str, Listing], Page] = Kind(self._do_page)
-        self._ask: Kind[_Ask, Sequence[Line]] = Kind(self._do_ask)
+        self._ask: Kind[Ask, Sequence[Line]] = Kind(self._do_ask)
 
     def __repr__(self) -> str:
         return f"<SqlSpool {self._writer!r} {self._reader!r}>"
@@ -143,7 +118,7 @@ class SqlSpool:
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
         """Return what happened to the email, oldest first, even after its deletion."""
         given = {"account": account, "email_id": email_id}
-        lines = await self._read(_Ask(self._sql.history, given=given))
+        lines = await self._read(Ask(self._sql.history, given=given))
         if not lines:
             raise EmailNotFound(email_id)
         return [logged_of(line) for line in lines]
@@ -151,7 +126,7 @@ class SqlSpool:
     async def files(self, account: str, email_id: str) -> Sequence[File]:
         """Return the email's attachments with their bytes, in order."""
         given = {"account": account, "email_id": email_id}
-        lines = await self._read(_Ask(self._sql.files, given=given))
+        lines = await self._read(Ask(self._sql.files, given=given))
         if not lines:  # nothing is attached, or there is no such email
             await self.get(account, email_id)
         return sorted(map(file_of, lines), key=lambda file: file.attachment.id)
@@ -159,7 +134,7 @@ class SqlSpool:
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes."""
         given = {"account": account, "email_id": email_id, "attachment_id": attachment_id}
-        lines = await self._read(_Ask(self._sql.attachment, given=given))
+        lines = await self._read(Ask(self._sql.attachment, given=given))
         if not lines:
             await self.get(account, email_id)
             raise AttachmentNotFound(attachment_id)
@@ -167,7 +142,7 @@ class SqlSpool:
 
     async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
         """Return what an earlier request with this key came to, if it is still known."""
-        lines = await self._read(_Ask(self._sql.receipt, [(account, scope, key)]))
+        lines = await self._read(Ask(self._sql.receipt, [(account, scope, key)]))
         return receipt_of(lines[0]) if lines else None
 
     async def secret(self, name: str, fresh: bytes) -> bytes:
@@ -177,41 +152,44 @@ class SqlSpool:
 
     # What the clock asks.
 
-    async def claim(self, *, at: int, until: int, token: str, limit: int) -> Sequence[Email]:
+    async def claim(
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+    ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
-        given = {"at": at, "until": until, "token": token, "limit": limit}
-        return await self._writer.submit(self._claim, _Ask(self._sql.claim, given=given))
+        due = Ask(self._sql.due, given={"at": at, "limit": limit})
+        lease = {"until": until, "token": token}
+        return await self._writer.submit(self._claim, (due, lease, alone))
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:
         """Let the leases that are still ours and have not begun to send end later."""
-        await self._write(_Ask(self._sql.renew, _lines(leases), {"until": until}))
+        await self._write(Ask(self._sql.renew, _lines(leases), {"until": until}))
 
     async def give_back(self, leases: Sequence[Lease], *, counted: bool) -> None:
         """End the leases of emails that wait; counted: the claim was made, without outcome."""
         given = {"uncounted": 0 if counted else 1}
-        await self._write(_Ask(self._sql.give_back, _lines(leases), given))
+        await self._write(Ask(self._sql.give_back, _lines(leases), given))
 
     async def lapsed(self, *, at: int) -> Sequence[Row]:
         """Return the rows whose lease has ended by ``at`` without an outcome."""
-        return [row_of(line) for line in await self._read(_Ask(self._sql.lapsed, given={"at": at}))]
+        return [row_of(line) for line in await self._read(Ask(self._sql.lapsed, given={"at": at}))]
 
     async def overdue(self, *, at: int, limit: int) -> Sequence[Row]:
         """Return waiting emails that nobody has and whose ``expires_at`` has passed."""
         given = {"at": at, "limit": limit}
-        return [row_of(line) for line in await self._read(_Ask(self._sql.overdue, given=given))]
+        return [row_of(line) for line in await self._read(Ask(self._sql.overdue, given=given))]
 
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""
-        (instants,) = await self._read(_Ask(self._sql.agenda))
+        (instants,) = await self._read(Ask(self._sql.agenda))
         return Agenda(*(NEVER if instant is None else instant for instant in instants))
 
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
-        await self._write(_Ask(self._sql.forget_receipts, given={"before": before}))
+        await self._write(Ask(self._sql.forget_receipts, given={"before": before}))
 
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""
-        return {State(state): n for state, n in await self._read(_Ask(self._sql.census))}
+        return {State(state): n for state, n in await self._read(Ask(self._sql.census))}
 
     async def close(self) -> None:
         """Let running transactions end, then release every resource."""
@@ -221,13 +199,13 @@ class SqlSpool:
 
     # How it is done, for many at once.
 
-    async def _write(self, ask: _Ask) -> Sequence[Line]:
+    async def _write(self, ask: Ask) -> Sequence[Line]:
         return await self._writer.submit(self._ask, ask)
 
-    async def _read(self, ask: _Ask) -> Sequence[Line]:
+    async def _read(self, ask: Ask) -> Sequence[Line]:
         return await self._reader.submit(self._ask, ask)
 
-    async def _do_ask(self, session: Session, asks: Sequence[_Ask]) -> Sequence[Sequence[Line]]:
+    async def _do_ask(self, session: Session, asks: Sequence[Ask]) -> Sequence[Sequence[Line]]:
         return [await session.fetch(ask.statement, ask.rows, **ask.given) for ask in asks]
 
     async def _do_add(self, session: Session, additions: Sequence[Addition]) -> Sequence[None]:
@@ -358,11 +336,14 @@ class SqlSpool:
             await session.insert(self._sql.add_file, [*lines, dict.fromkeys(lines[0])])
 
     async def _do_claim(
-        self, session: Session, claims: Sequence[_Ask]
+        self, session: Session, claims: Sequence[Claim]
     ) -> Sequence[Sequence[Email]]:
         claimed = []
-        for claim in claims:
-            keys = await session.fetch(claim.statement, **claim.given)
+        for due, lease, alone in claims:
+            found = await session.fetch(due.statement, **due.given)
+            keys = together([((account, id_), n) for account, id_, n in found], alone=alone)
+            if keys:
+                await session.fetch(self._sql.claim, keys, **lease)
             lines = await session.fetch(self._sql.emails, keys) if keys else ()
             emails = [email_of(line) for line in lines]
             claimed.append(sorted(emails, key=lambda email: email.row.due_at or 0))
