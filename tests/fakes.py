@@ -294,6 +294,9 @@ class WatchedSpool:
     async def secret(self, name: str, fresh: bytes) -> bytes:
         return await self._do("secret", lambda: self._spool.secret(name, fresh))
 
+    async def move_along(self, step: int) -> None:
+        await self._do("move_along", lambda: self._spool.move_along(step))
+
     async def forget_receipts(self, *, before: int) -> None:
         await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))
 

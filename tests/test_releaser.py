@@ -20,7 +20,7 @@ from tests.fakes import (
 )
 from tests.relay_double import CLOSE, DROP, STALL, RelayDouble, Script
 from undosend.domain.change import Change, Event
-from undosend.domain.clock import SECOND, SystemClock
+from undosend.domain.clock import SECOND
 from undosend.domain.email import Delivery, Email, State
 from undosend.domain.errors import Unavailable, WrongState
 from undosend.domain.holding import Timing
@@ -1054,27 +1054,62 @@ async def test_deferral_of_many_costs_few_looks(world: World) -> None:
         assert world.stage.facts.count("agenda") <= 2 + 10
 
 
-class LeapingClock(SystemClock):
-    """The system's clock, until somebody sets it."""
+async def test_a_clock_set_forward_makes_no_undo_window_shorter(world: World) -> None:
+    delayed, tried = await world.submit(delay=60), await world.submit(delay=1)
+    named = await world.outbox.submit(
+        ACCOUNT, Submission(delayed.content, timing=Timing(None, world.clock.now() + 60 * SECOND))
+    )
+    world.clock.advance(2)
+    world.relay.script = [Talk(last=451), Talk()]
+    await world.look()
+    window = await world.spool.get(ACCOUNT, delayed.row.id)
+    retry = await world.spool.get(ACCOUNT, tried.row.id)
 
-    leap = 0
+    world.clock.set_by(3600)
+    await world.look()
 
-    def now(self) -> int:
-        return super().now() + self.leap
+    assert (await states(world, delayed, tried, named)) == [State.HELD, State.RETRYING, State.SENT]
+    moved = (await world.spool.get(ACCOUNT, delayed.row.id)).row
+    assert window.row.undo_until is not None
+    assert moved.undo_until == window.row.undo_until + 3600 * SECOND
+    again = (await world.spool.get(ACCOUNT, tried.row.id)).row
+    assert retry.row.due_at is not None
+    assert again.due_at == retry.row.due_at + 3600 * SECOND
+    assert again.release_at == retry.row.release_at, "the Date of every copy is the same"
+
+    world.clock.advance(60)
+    await world.look()
+
+    assert (await states(world, delayed)) == [State.SENT]
 
 
-async def test_jump_of_the_wall_clock_is_noticed_within_a_second() -> None:
-    clock = LeapingClock()
-    loop = asyncio.get_running_loop()
-    waiting = asyncio.create_task(clock.sleep_until(clock.now() + 3600 * SECOND))
-    await asyncio.sleep(0)
+async def test_a_clock_set_back_sends_nothing_early_or_twice(world: World) -> None:
+    emails = [await world.submit(delay=5), await world.submit()]
+    await world.look()
 
-    clock.leap = 3600 * SECOND
-    begin = loop.time()
-    async with asyncio.timeout(PATIENCE):
-        await waiting
+    world.clock.set_by(-3600)
+    await world.look()
+    world.clock.advance(3599)
+    await world.look()
+    assert (await states(world, *emails)) == [State.HELD, State.SENT]
 
-    assert loop.time() - begin <= 1.5
+    world.clock.advance(7)
+    await world.look()
+
+    assert (await states(world, *emails)) == [State.SENT, State.SENT]
+    assert len(world.relay.copies) == 2
+
+
+async def test_a_step_of_the_clock_wakes_the_releaser(world: World) -> None:
+    email = await world.submit(delay=60)
+    async with world.running():
+        await world.stage.seen("agenda committed")
+
+        world.clock.set_by(7200)
+
+        await world.stage.seen("move_along committed")
+        await breathe(world)
+        assert (await states(world, email)) == [State.HELD]
 
 
 async def test_two_releasers_send_each_email_once(world: World) -> None:

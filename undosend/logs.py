@@ -21,7 +21,7 @@ from structlog.processors import format_exc_info
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
-from undosend.domain.clock import SECOND, SystemClock, rfc3339
+from undosend.domain.clock import SECOND, rfc3339, wall_clock
 from undosend.spool.port import Logged
 
 # Below these levels they write SQL parameters or SMTP dialogues: addresses and content.
@@ -35,7 +35,6 @@ _DISCREET = {
 }
 _QUERY = re.compile(r"\?\S*")
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
-_clock = SystemClock()
 
 
 def configure(level: str, stream: TextIO) -> None:
@@ -94,7 +93,7 @@ def _stamp(_: object, level: str, line: EventDict) -> EventDict:
     return {
         "event": line.pop("event"),
         "level": level,
-        "at": rfc3339(_clock.now()),
+        "at": rfc3339(wall_clock()),
         **line,
     }
 

@@ -76,11 +76,13 @@ class Releaser:
                 try:
                     self._next = await self.run_once()
                 except Unavailable:
-                    self._next = self._clock.now() + _SPOOL_DOWN
-                await self._wait_until(self._next)
+                    await self._clock.sleep_until(self._clock.now() + _SPOOL_DOWN)
+                else:
+                    await self._wait_until(self._next)
 
     async def run_once(self) -> int:
         """Do what is due, as far as there is room, and return when to look again."""
+        await self._follow_the_clock()
         now = self._clock.now()
         await self._renew(now)
         agenda = await self._spool.agenda()
@@ -149,6 +151,20 @@ class Releaser:
         del self._in_hand[task]
         self._wake.set()
 
+    async def _follow_the_clock(self) -> None:
+        """Where the machine's clock was set forward, let nobody's undo window end earlier for it.
+
+        What waits for the end of a delay is moved along, and only then the new time goes. Where
+        it was set back, mail is late by as much, and never early.
+        """
+        step = self._clock.step()
+        if step > 0:
+            await self._spool.move_along(step)
+        if step:
+            self._clock.follow(step)
+            self._renew_at = self._clock.now()
+            log.warning("clock_was_set", seconds=step / SECOND)
+
     async def _renew(self, now: int) -> None:
         """Keep the leases of what is still on its way to the marker."""
         if now < self._renew_at:
@@ -202,10 +218,13 @@ class Releaser:
             self._wake.set()
 
     async def _wait_until(self, when: int) -> None:
-        alarm = asyncio.create_task(self._clock.sleep_until(when))
-        woken = asyncio.create_task(self._wake.wait())
+        reasons = [
+            asyncio.create_task(self._clock.sleep_until(when)),
+            asyncio.create_task(self._clock.stepped()),
+            asyncio.create_task(self._wake.wait()),
+        ]
         try:
-            await asyncio.wait((alarm, woken), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            alarm.cancel()
-            woken.cancel()
+            for reason in reasons:
+                reason.cancel()

@@ -57,15 +57,24 @@ async def test_a_canceled_sleeper_is_forgotten() -> None:
     clock.advance(1)
 
 
-async def test_the_system_clock_notices_a_forward_step_within_a_second() -> None:
+@pytest.mark.parametrize("step", [3600, -3600])
+async def test_the_system_clock_goes_on_evenly_until_it_may_follow_a_step(step: int) -> None:
     with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=True) as traveller:
         clock = SystemClock()
-        sleeper = asyncio.create_task(clock.sleep_until(clock.now() + 3600 * SECOND))
-        await asyncio.sleep(0)
+        before = clock.now()
+        assert clock.step() == 0
 
-        traveller.shift(3600)
+        traveller.shift(step)
 
-        await asyncio.wait_for(sleeper, 5)
+        await asyncio.wait_for(clock.stepped(), 5)
+        seen = clock.step()
+        assert seen == pytest.approx(step * SECOND, abs=SECOND)
+        assert 0 <= clock.now() - before < 10 * SECOND
+
+        clock.follow(seen)
+
+        assert clock.step() == 0
+        assert clock.now() - before == pytest.approx(step * SECOND, abs=10 * SECOND)
 
 
 @pytest.mark.parametrize(

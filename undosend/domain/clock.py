@@ -1,7 +1,8 @@
 """Time, injected: nothing else in undosend asks the operating system what time it is.
 
 Instants are integer microseconds since the epoch, UTC; durations are seconds and come from
-``monotonic``.
+``monotonic``. Where somebody sets the machine's clock, an undo window must not get shorter: see
+``Releaser``, which moves what is held along.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ SECOND = 1_000_000
 """Microseconds in a second."""
 
 _SLICE = 1.0
+_STEP = SECOND // 10
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INSTANT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII
@@ -26,7 +29,11 @@ _INSTANT = re.compile(
 
 
 class Clock(Protocol):
-    """What the core needs of time."""
+    """What the core needs of time.
+
+    It runs evenly: where somebody sets the machine's clock, ``now`` goes on as if nobody had,
+    until whoever keeps instants has moved them along and lets it ``follow``.
+    """
 
     def now(self) -> int:
         """Return the present instant."""
@@ -37,22 +44,62 @@ class Clock(Protocol):
     async def sleep_until(self, when: int) -> None:
         """Return as soon as ``now() >= when``."""
 
+    def step(self) -> int:
+        """Return by how much the machine's clock was set, 0 where it was not."""
+
+    def follow(self, step: int) -> None:
+        """Tell the time that the machine's clock tells after the step."""
+
+    async def stepped(self) -> None:
+        """Return within a second after the machine's clock was set."""
+
+
+def wall_clock() -> int:
+    """Return the instant by the machine's clock, which somebody may set: for log lines."""
+    return time.time_ns() // 1000
+
 
 class SystemClock:
-    """The process's clock."""
+    """The machine's clock as it was at the start, carried on by the time since the boot.
+
+    The latter counts the time in which the machine sleeps, where the system can tell (Linux).
+    """
+
+    def __init__(self) -> None:
+        self._ahead = wall_clock() - _since_boot()
 
     def now(self) -> int:
-        """Return the wall clock's instant."""
-        return time.time_ns() // 1000
+        """Return the present instant."""
+        return _since_boot() + self._ahead
 
     def monotonic(self) -> float:
         """Return seconds since some fixed past moment."""
         return time.monotonic()
 
     async def sleep_until(self, when: int) -> None:
-        """Sleep in slices of a second at most, so that a jump of the wall clock is noticed."""
-        while (left := when - self.now()) > 0:  # noqa: ASYNC110 - the wall clock has no event to wait for
+        """Sleep in slices of a second at most, so that a sleep of the machine is noticed."""
+        while (left := when - self.now()) > 0:  # noqa: ASYNC110 - a clock has no event to wait for
             await asyncio.sleep(min(left / SECOND, _SLICE))
+
+    def step(self) -> int:
+        """Return by how much the machine's clock was set, 0 where it was not."""
+        step = wall_clock() - self.now()
+        return step if abs(step) > _STEP else 0
+
+    def follow(self, step: int) -> None:
+        """Tell the time that the machine's clock tells after the step."""
+        self._ahead += step
+
+    async def stepped(self) -> None:
+        """Return within a second after the machine's clock was set."""
+        while not self.step():  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(_SLICE)
+
+
+def _since_boot() -> int:
+    if _BOOT is None:
+        return time.monotonic_ns() // 1000
+    return time.clock_gettime_ns(_BOOT) // 1000
 
 
 class ManualClock:
@@ -62,6 +109,8 @@ class ManualClock:
         self._now = now
         self._order = itertools.count()
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._set = asyncio.Event()
+        self._step = 0
 
     def now(self) -> int:
         """Return the instant last set."""
@@ -78,6 +127,26 @@ class ManualClock:
         woken = asyncio.get_running_loop().create_future()
         heapq.heappush(self._sleepers, (when, next(self._order), woken))
         await woken
+
+    def step(self) -> int:
+        """Return by how much the machine's clock was set, 0 where it was not."""
+        return self._step
+
+    def follow(self, step: int) -> None:
+        """Tell the time that the machine's clock tells after the step."""
+        self._step -= step
+        if not self._step:
+            self._set.clear()
+        self.advance(step / SECOND)
+
+    async def stepped(self) -> None:
+        """Wait until somebody sets the clock."""
+        await self._set.wait()
+
+    def set_by(self, seconds: float) -> None:
+        """Set the machine's clock, as somebody does in the middle of everything."""
+        self._step += round(seconds * SECOND)
+        self._set.set()
 
     def advance(self, seconds: float) -> None:
         """Move time forward and wake, in order, everyone whose moment has come."""

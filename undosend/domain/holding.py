@@ -68,7 +68,8 @@ def hold_of(
     else:
         seconds = policy.default_delay if delay is None else delay
         undo_until = now + seconds * SECOND
-        grace = round(policy.grace * SECOND) if seconds else 0
+        # Never none at all: that the release is later tells a delay from a time of its own.
+        grace = max(1, round(policy.grace * SECOND)) if seconds else 0
         hold = Hold(undo_until, undo_until + grace)
         if not 0 <= seconds <= policy.longest_delay:
             reason = f"From 0 to {policy.longest_delay} seconds."

@@ -185,6 +185,19 @@ class MemorySpool:
             min((row.expires_at for row in waiting), default=NEVER),
         )
 
+    async def move_along(self, step: int) -> None:
+        """Let what waits for the end of a delay wait so much longer, by the clock as it now is."""
+        for row in list(self._unclaimed()):
+            due_at, release_at, undo_until = (
+                None if at is None else at + step
+                for at in (row.due_at, row.release_at, row.undo_until)
+            )
+            if row.state is State.RETRYING:
+                self._put(replace(row, due_at=due_at))
+            elif row.release_at != row.undo_until:
+                moved = replace(row, due_at=due_at, release_at=release_at, undo_until=undo_until)
+                self._put(moved)
+
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
         kept = {key: r for key, r in self._receipts.items() if r.at >= before}

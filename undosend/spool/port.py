@@ -232,6 +232,12 @@ class Spool(Protocol):
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""
 
+    async def move_along(self, step: int) -> None:
+        """Let what waits for the end of a delay wait so much longer, by the clock as it now is.
+
+        Not what waits for a time that somebody named, nor what a sender has.
+        """
+
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
 

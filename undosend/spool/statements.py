@@ -16,17 +16,19 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    case,
     delete,
     func,
     insert,
     literal_column,
+    or_,
     select,
     tuple_,
     update,
 )
 
 from undosend.domain.change import Event
-from undosend.domain.email import NEVER, WAITING
+from undosend.domain.email import NEVER, WAITING, State
 from undosend.spool.dialect import Dialect, Statement, Types
 from undosend.spool.finding import Shape, end_of_look, found
 from undosend.spool.tables import (
@@ -130,6 +132,7 @@ class Statements:
             )
             .where(*still_ours)
         )
+        self.move_along = done(_move_along())
         self.lapsed = done(
             select(*emails.c)
             .where(emails.c.lease_token.is_not(None), emails.c.lease_until <= _given("at"))
@@ -237,6 +240,20 @@ def _add_file() -> Any:
     values = [_given(column.name, column.type) for column in attachments.c]
     there = _given("id", Text).is_not(None)
     return insert(attachments).from_select(list(attachments.c), select(*values).where(there))
+
+
+def _move_along() -> Any:
+    """Move the window of what is held by a delay, and of all that is tried again the next try."""
+    step, held = _given("step"), emails.c.state == State.HELD
+    window = {
+        name: case((held, emails.c[name] + step), else_=emails.c[name])
+        for name in ("release_at", "undo_until")
+    }
+    return (
+        update(emails)
+        .values(due_at=emails.c.due_at + step, **window)
+        .where(*_UNCLAIMED, or_(~held, emails.c.release_at > emails.c.undo_until))
+    )
 
 
 def _agenda() -> Select[Any]:

@@ -183,6 +183,10 @@ class SqlSpool:
         (instants,) = await self._read(Ask(self._sql.agenda))
         return Agenda(*(NEVER if instant is None else instant for instant in instants))
 
+    async def move_along(self, step: int) -> None:
+        """Let what waits for the end of a delay wait so much longer, by the clock as it now is."""
+        await self._write(Ask(self._sql.move_along, given={"step": step}))
+
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
         await self._write(Ask(self._sql.forget_receipts, given={"before": before}))
