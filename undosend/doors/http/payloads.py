@@ -187,6 +187,10 @@ class TagIn(_Model):
 class AttachmentIn(_Model):
     """A file, its bytes in base64."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["content_id", "inline_content_id"]}}
+    )
+
     filename: Filename
     content: Base64
     content_type: MediaType | None = None
