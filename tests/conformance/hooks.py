@@ -14,7 +14,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
-from schemathesis.core.failures import Failure
+from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import RejectedPositiveData
@@ -25,9 +25,7 @@ NAMES = st.from_regex(r"[a-z]{1,12}", fullmatch=True)
 ADDRESSES = st.builds("{}@{}.example".format, NAMES, NAMES)
 MAILBOXES = ADDRESSES | st.builds("{} <{}>".format, NAMES, ADDRESSES)
 EMAIL_IDS = st.from_regex(r"em_[0-7][0-9A-HJKMNP-TV-Z]{25}", fullmatch=True)
-LETTERS = st.builds(
-    "From: {}\r\nTo: {}\r\nSubject: {}\r\n\r\n{}\r\n".format, MAILBOXES, MAILBOXES, NAMES, NAMES
-).map(str.encode)
+LETTER = "From: {}\r\nTo: {}\r\nSubject: {}\r\n\r\n{}\r\n"
 
 # The grammar of addresses is ours, and no pattern holds all of it: the patterns in the document
 # refuse what surely is none, and these are some that surely are.
@@ -36,7 +34,7 @@ schemathesis.openapi.format("mailbox", MAILBOXES)
 # No pattern tells a cursor from one that was never given, or ten words from eleven.
 schemathesis.openapi.format("cursor", EMAIL_IDS)
 schemathesis.openapi.format("words", st.lists(NAMES, min_size=1, max_size=10).map(" ".join))
-schemathesis.openapi.media_type("message/rfc822", LETTERS)
+schemathesis.openapi.format("letter", st.builds(LETTER.format, MAILBOXES, MAILBOXES, NAMES, NAMES))
 
 BEYOND_ANY_SCHEMA = {
     # What depends on the time of day, and on other members,
@@ -76,15 +74,26 @@ ENVELOPE = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
 IF_MATCH = re.compile(r'\*|"[0-9]{1,9}"')
 
 
+@schemathesis.serializer(RAW)
+def octets(context: Any, value: Any) -> bytes:
+    """Return the body of a raw message."""
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+
+
 @schemathesis.hook
 def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
-    """Let undo links be followed: OpenAPI has no way to say that a token stands in an address."""
+    """Say what OpenAPI has no words for: how a letter looks, and where the token of a link is."""
+    paths = raw_schema["paths"]
+    for call in (paths["/v1/emails"]["post"], paths["/v1/emails/{id}"]["patch"]):
+        call["requestBody"]["content"][RAW]["schema"] = {"type": "string", "format": "letter"}
+    # Any type would be any request, also a form that is none.
+    del paths["/v1/emails/{id}/attachments"]["post"]["requestBody"]["content"]["*/*"]
     token = "$response.body#/undo_url#regex:/v1/undo/(.+)"
     for path, method, status in (
         ("/v1/emails", "post", "202"),
         ("/v1/emails/{id}/send", "post", "202"),
     ):
-        links = raw_schema["paths"][path][method]["responses"][status]["links"]
+        links = paths[path][method]["responses"][status]["links"]
         for call in ("getUndoPage", "undoByLink"):
             links[call] = {"operationId": call, "parameters": {"token": token}}
 
@@ -92,12 +101,19 @@ def before_load_schema(context: Any, raw_schema: dict[str, Any]) -> None:
 @schemathesis.hook
 def filter_failure(context: Any, failure: Failure, case: Case, response: Response) -> bool:
     """Keep the failure, unless it is a refusal that no schema could have foretold."""
+    if isinstance(failure, AcceptedNegativeData):
+        return bool(_wrong_parts(case))  # some are called wrong in which nothing is
     return not (isinstance(failure, RejectedPositiveData) and unforeseeable(case, response))
+
+
+def _wrong_parts(case: Case) -> set[ParameterLocation]:
+    parts = case.meta.components if case.meta else {}
+    return {place for place, part in parts.items() if part.mode.is_negative}
 
 
 def unforeseeable(case: Case, response: Response) -> bool:
     """Tell whether the refusal is about something other than the shape of the request."""
-    if case.meta and any(part.mode.is_negative for part in case.meta.components.values()):
+    if _wrong_parts(case):
         return True  # it is called positive, and has been given something wrong all the same
     match response.status_code:
         case 400:
@@ -121,8 +137,7 @@ def _beyond(error: dict[str, str]) -> bool:
 def before_call(context: Any, case: Case, kwargs: dict[str, Any]) -> None:
     """Let a request that is called good be whole, so that it gets further than the first look."""
     operation = case.operation.definition.raw["operationId"]
-    parts = case.meta.components if case.meta else {}
-    wrong = {place for place, part in parts.items() if part.mode.is_negative}
+    wrong = _wrong_parts(case)
     if operation == "createBatch" and wrong == {ParameterLocation.BODY}:
         # The wrong item alone would be refused; so it is all of them.
         case.headers = CaseInsensitiveDict({"x-batch-validation": "strict"})
