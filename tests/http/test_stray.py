@@ -31,6 +31,22 @@ async def test_the_parameters_of_an_upload_are_none_of_a_list(service: Service) 
     assert (await service.get(f"{files}?filename=report.txt")).problem == "bad_parameter"
 
 
+async def test_a_form_says_itself_what_its_files_are_called(service: Service) -> None:
+    files = f"/v1/emails/{await stages.draft(service)}/attachments"
+
+    answer = await service.post(
+        f"{files}?filename=report.txt", "", Content_Type="multipart/form-data; boundary=b"
+    )
+
+    assert answer.problem == "bad_parameter"
+
+
+async def test_a_method_that_is_not_taken_is_told_before_anything_else(service: Service) -> None:
+    answer = await service.call("PUT", "/v1/emails?mail_from=ann@example.com", "{")
+
+    assert answer.problem == "method_not_allowed"
+
+
 async def test_a_delay_is_not_cut(service: Service) -> None:
     """Cut to fewer digits, these would mean at once, and thirty days."""
     path = "/v1/emails?delay_seconds="

@@ -38,10 +38,10 @@ class AttachmentsHandler(OneEmail):
         if self.request.method != "POST":
             super().prepare()
             return
-        self.parameters = _OF_A_FILE
-        super().prepare()
         boundary = boundary_of(self.request.headers.get("Content-Type", ""))
         self._form = None if boundary is None else Form(boundary)
+        self.parameters = frozenset() if self._form else _OF_A_FILE
+        super().prepare()
         if "Idempotency-Key" in self.request.headers:
             return  # it may have been attached, and sent, long ago
         email = await self.drafts.editable(self.account, self.path_args[0], self.if_match())

@@ -108,6 +108,8 @@ class Handler(RequestHandler):
         """Refuse a body that is known to be too large before it is read."""
         if self.request.method == "OPTIONS":
             return None
+        if not self._serves(self.request.method or ""):
+            raise HTTPError(405)
         headers, connection = self.request.headers, self.request.connection
         length = headers.get("Content-Length", "")
         if (length or "Transfer-Encoding" in headers) and isinstance(connection, HTTP1Connection):

@@ -108,10 +108,12 @@ def _whole(value: Any) -> Any:
 def _bytes(value: Any) -> bytes:
     """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
     match value:
-        case list(numbers) | {"type": "Buffer", "data": list(numbers)} if not _is_octets(numbers):
-            raise _wrong("invalid_type", "A list of numbers must be octets, from 0 to 255 each.")
         case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
-            return bytes(numbers)
+            whole = list(map(_whole, numbers)) if float in set(map(type, numbers)) else numbers
+            if not _is_octets(whole):
+                detail = "A list of numbers must be octets, from 0 to 255 each."
+                raise _wrong("invalid_type", detail)
+            return bytes(whole)
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
@@ -186,6 +188,10 @@ class TagIn(_Model):
 
 class AttachmentIn(_Model):
     """A file, its bytes in base64."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"not": {"required": ["content_id", "inline_content_id"]}}
+    )
 
     filename: Filename
     content: Base64
