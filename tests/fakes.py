@@ -301,11 +301,13 @@ class WatchedSpool:
         await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))
 
     async def claim(
-        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
     ) -> Sequence[Email]:
         return await self._do(
             "claim",
-            lambda: self._spool.claim(at=at, until=until, token=token, limit=limit, alone=alone),
+            lambda: self._spool.claim(
+                at=at, until=until, token=token, limit=limit, alone=alone, since=since
+            ),
         )
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:

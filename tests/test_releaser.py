@@ -1112,6 +1112,20 @@ async def test_a_step_of_the_clock_wakes_the_releaser(world: World) -> None:
         assert (await states(world, email)) == [State.HELD]
 
 
+async def test_new_mail_does_not_wait_for_a_long_backlog(world: World) -> None:
+    backlog = [await world.submit() for _ in range(40)]
+    world.clock.advance(3600)
+    fresh = await world.submit()
+    world.relay.connections = 2
+
+    for _ in range(2):
+        await world.look()
+
+    assert (await states(world, fresh)) == [State.SENT]
+    gone = (await states(world, *backlog)).count(State.SENT)
+    assert gone == 3, "the backlog is not held up either"
+
+
 async def test_two_releasers_send_each_email_once(world: World) -> None:
     emails = [await world.submit() for _ in range(20)]
     other = world.another_releaser()

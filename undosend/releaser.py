@@ -20,7 +20,7 @@ import structlog
 from undosend.attempt import Attempt, Attempts
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, Clock
-from undosend.domain.email import NEVER, WAITING, Email, State
+from undosend.domain.email import NEVER, WAITING, State
 from undosend.domain.errors import Unavailable, UndosendError
 from undosend.hub import Hub
 from undosend.relay.port import Relay
@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _LEASE = 30 * SECOND
 _RENEW = 10 * SECOND
 _POLL = 60 * SECOND
+_FRESH = 10 * SECOND
 _SPOOL_DOWN = 1 * SECOND
 _OVERDUE_AT_ONCE = 100
 
@@ -51,6 +52,7 @@ class Releaser:
         self._next = NEVER
         self._renew_at = NEVER
         self._held_up = False
+        self._fresh_first = False
         self._stopping = False
         self.looked_at = clock.now()
         """When it last looked at the spool with success."""
@@ -94,8 +96,8 @@ class Releaser:
         room = self._relay.room()
         self._held_up = False
         if agenda.due_at <= now and room and not self._stopping:
-            claimed = await self._claim(now, room)
-            if len(claimed) < room:  # all that may be is in hand; what comes next?
+            claimed = await self._claim(now, room, agenda.due_at)
+            if claimed < room:  # all that may be is in hand; what comes next?
                 agenda = await self._spool.agenda()
                 self._held_up = agenda.due_at <= now and bool(self._dialing())
         return self._next_look(now, agenda)
@@ -123,17 +125,30 @@ class Releaser:
             with suppress(Unavailable):  # then the leases end by themselves
                 await self._spool.give_back([attempt.lease for attempt in given_up], counted=False)
 
-    async def _claim(self, now: int, room: int) -> Sequence[Email]:
+    async def _claim(self, now: int, room: int, longest_due: int) -> int:
+        """Take what is longest due; behind a backlog, every second time what is due just now.
+
+        So an hour's outage makes the mail of that hour late, and not all that comes after it.
+        """
         dialing = self._dialing()
         if any(attempt.suspect for attempt in dialing):
-            return ()
+            return 0
+        self._fresh_first = longest_due < now - _FRESH and not self._fresh_first
+        claimed = 0
+        for since in (now - _FRESH, 0) if self._fresh_first else (0,):
+            if claimed < room:
+                alone = not dialing and not claimed
+                claimed += await self._take(now, room - claimed, since=since, alone=alone)
+        return claimed
+
+    async def _take(self, now: int, limit: int, *, since: int, alone: bool) -> int:
         token, until = secrets.token_hex(8), now + _LEASE
         claimed = await self._spool.claim(
-            at=now, until=until, token=token, limit=room, alone=not dialing
+            at=now, until=until, token=token, limit=limit, alone=alone, since=since
         )
         if self._stopping:  # stop was asked for while the claim was being committed
             await self._spool.give_back([lease_of(e.row) for e in claimed], counted=False)
-            return ()
+            return 0
         for email in claimed:
             attempt = self._attempts.of(email)
             task = asyncio.create_task(attempt.run(), name=f"relay {email.row.id}")
@@ -141,7 +156,7 @@ class Releaser:
             task.add_done_callback(self._done)
         if claimed:
             self._renew_at = min(self._renew_at, now + _RENEW)
-        return claimed
+        return len(claimed)
 
     def _dialing(self) -> Sequence[Attempt]:
         """Return the attempts over which a crash would be counted."""

@@ -145,10 +145,10 @@ class MemorySpool:
         return self._secrets.setdefault(name, fresh)
 
     async def claim(
-        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
     ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
-        waiting = [row for row in self._unclaimed() if _due(row) <= at < row.expires_at]
+        waiting = [row for row in self._unclaimed() if since <= _due(row) <= at < row.expires_at]
         due = [(row, row.claims) for row in sorted(waiting, key=_due)[:limit]]
         claimed = []
         for row in together(due, alone=alone):

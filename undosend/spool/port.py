@@ -207,11 +207,12 @@ class Spool(Protocol):
     # For the releaser: all accounts, but every email it names carries its own.
 
     async def claim(
-        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
     ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first.
 
-        Only those that may be tried together (``quarantine.together``).
+        Only those that may be tried together (``quarantine.together``), and that are due since
+        that instant.
         """
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:

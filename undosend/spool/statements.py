@@ -229,7 +229,8 @@ _EXPIRING = (emails.c.expires_at < literal_column(str(NEVER)),)
 def _due() -> Select[Any]:
     return (
         select(emails.c.account, emails.c.id, emails.c.claims)
-        .where(*_UNCLAIMED, emails.c.due_at <= _given("at"), emails.c.expires_at > _given("at"))
+        .where(*_UNCLAIMED, emails.c.due_at >= _given("since"), emails.c.due_at <= _given("at"))
+        .where(emails.c.expires_at > _given("at"))
         .order_by(emails.c.due_at)
         .limit(_given("limit", Integer))
     )

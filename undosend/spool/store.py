@@ -153,10 +153,10 @@ class SqlSpool:
     # What the clock asks.
 
     async def claim(
-        self, *, at: int, until: int, token: str, limit: int, alone: bool = True
+        self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
     ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
-        due = Ask(self._sql.due, given={"at": at, "limit": limit})
+        due = Ask(self._sql.due, given={"at": at, "since": since, "limit": limit})
         lease = {"until": until, "token": token}
         return await self._writer.submit(self._claim, (due, lease, alone))
 

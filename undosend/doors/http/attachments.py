@@ -101,8 +101,6 @@ class AttachmentsHandler(OneEmail):
     def _files(self) -> list[File]:
         if self._form is None:
             return [self._file()]
-        if self.request.query_arguments:
-            raise BadRequest("bad_parameter", "A form says in its parts what the query would.")
         if self.too_large:
             raise self.over_limit()
         parts = self._form.parts()
