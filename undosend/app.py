@@ -24,12 +24,14 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, url
 
+from undosend import chores
 from undosend.attempt import Attempts
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import Misconfigured, Unavailable
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
+from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
 from undosend.doors.http.mail import Desk
@@ -40,12 +42,13 @@ from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
-from undosend.outbox import RECEIPTS_LAST, Outbox
+from undosend.outbox import Outbox
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.settings import Settings, async_database_url, data
 from undosend.signing import KEY_OCTETS, Signer
+from undosend.spool.disk import Disk
 from undosend.spool.migrate import current, upgrade
 from undosend.spool.port import Spool
 from undosend.spool.sqlite import (
@@ -58,8 +61,6 @@ from undosend.spool.sqlite import (
 
 log = structlog.get_logger(__name__)
 
-_GATHER_SECONDS = 15
-_FORGET_SECONDS = 3600
 _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
@@ -137,7 +138,13 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as leaves:
         leaves.enter_context(hub.listening(metrics.heard))
         leaves.enter_context(hub.listening(journal))
-        spool = await _open_spool(settings, hub)
+        disk = _disk(settings, clock)
+        spool = await open_sqlite(
+            _embedded(settings),
+            migrations=data("migrations"),
+            publish=hub.publish,
+            relieve=disk.relieve,
+        )
         leaves.push_async_callback(spool.close)
         inbox = _open_inbox(settings, clock)
         if inbox:
@@ -157,8 +164,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 longest_delay=settings.max_delay_seconds,
                 grace=settings.grace_seconds,
             ),
+            storage=disk,
         )
-        drafts = Drafts(spool=spool, clock=clock)
+        drafts = Drafts(spool=spool, clock=clock, storage=disk)
         attempts = Attempts(
             spool=spool,
             relay=relay,
@@ -200,8 +208,14 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             helpers = [
-                tasks.create_task(_gather(metrics, service, relay, clock), name="metrics"),
-                tasks.create_task(_forget(spool, clock), name="forgetting"),
+                tasks.create_task(chores.restock(disk, clock), name="ballast"),
+                tasks.create_task(
+                    chores.gather(
+                        metrics, spool=spool, releaser=releaser, relay=relay, disk=disk, clock=clock
+                    ),
+                    name="metrics",
+                ),
+                tasks.create_task(chores.forget(spool, clock), name="forgetting"),
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)
@@ -279,10 +293,9 @@ async def _check_relay(settings: Settings) -> Finding:
     return Finding("relay", ok=True, detail=f"{address} answers")
 
 
-async def _open_spool(settings: Settings, hub: Hub) -> Spool:
-    return await open_sqlite(
-        _embedded(settings), migrations=data("migrations"), publish=hub.publish
-    )
+def _disk(settings: Settings, clock: Clock) -> Disk:
+    floor = max(2 * MESSAGE_LIMIT, settings.min_free_mib * 1024 * 1024)
+    return Disk(database_file(_embedded(settings)), clock, floor=floor)
 
 
 def _embedded(settings: Settings) -> str:
@@ -318,6 +331,8 @@ async def _unready(
     unready = {}
     if outbox.draining:
         unready["draining"] = "The service is stopping."
+    if outbox.storage_low:
+        unready["storage"] = "The disk is nearly full, and no more mail is taken."
     try:
         await spool.agenda()
     except Unavailable as error:
@@ -325,29 +340,6 @@ async def _unready(
     if clock.now() - releaser.looked_at > _STALE_LOOK_SECONDS * SECOND:
         unready["releaser"] = "Nobody has looked for due mail for too long; see the log."
     return unready
-
-
-async def _gather(metrics: Metrics, service: Service, relay: SmtpRelay, clock: Clock) -> None:
-    """Let the metrics know what only the spool knows, once in a while."""
-    while True:
-        with suppress(Unavailable):
-            census, agenda = await service.spool.census(), await service.spool.agenda()
-            metrics.gather(
-                census,
-                agenda,
-                now=clock.now(),
-                looked_at=service.releaser.looked_at,
-                breaker=relay.breaker_open,
-            )
-        await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
-
-
-async def _forget(spool: Spool, clock: Clock) -> None:
-    """Let the spool forget what has had its time, once in a while."""
-    while True:
-        with suppress(Unavailable):
-            await spool.forget_receipts(before=clock.now() - RECEIPTS_LAST)
-        await clock.sleep_until(clock.now() + _FORGET_SECONDS * SECOND)
 
 
 def _metrics_door(metrics: Metrics) -> Application:

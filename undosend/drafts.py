@@ -16,12 +16,13 @@ from undosend.domain.errors import (
     AttachmentNotFound,
     FieldError,
     InvalidEmail,
+    StorageLow,
     VersionMismatch,
 )
 from undosend.domain.lifecycle import allowed
 from undosend.domain.refusals import refusal
 from undosend.domain.rules import fixed, too_large, violations
-from undosend.spool.port import Receipt, Rewrite, Spool
+from undosend.spool.port import ENDLESS, Receipt, Rewrite, Spool, Storage
 
 Edit = Callable[[Content], Content]
 
@@ -32,9 +33,10 @@ Decide = Callable[[Email], tuple[Change, Rewrite]]
 class Drafts:
     """What clients can do to drafts. All raise EmailNotFound, WrongState, VersionMismatch."""
 
-    def __init__(self, *, spool: Spool, clock: Clock) -> None:
+    def __init__(self, *, spool: Spool, clock: Clock, storage: Storage = ENDLESS) -> None:
         self._spool = spool
         self._clock = clock
+        self._storage = storage
 
     async def edit(
         self,
@@ -50,8 +52,9 @@ class Drafts:
         """Change a draft's content; the files are added to those it has.
 
         Raises:
-            InvalidEmail, TooLarge: the draft is as it was.
+            InvalidEmail, TooLarge, StorageLow: the draft is as it was.
         """
+        self._admit()
 
         def edited(email: Email) -> Rewrite:
             content = edit(email.content)
@@ -74,8 +77,9 @@ class Drafts:
     ) -> Email:
         """Put another message in the place of a draft's, with all that was attached to it.
 
-        Tags stay. Raises InvalidEmail, TooLarge: the draft is as it was.
+        Tags stay. Raises InvalidEmail, TooLarge, StorageLow: the draft is as it was.
         """
+        self._admit()
 
         def rewritten(email: Email) -> Rewrite:
             dropped = tuple(attachment.id for attachment in email.attachments)
@@ -98,11 +102,16 @@ class Drafts:
 
     async def editable(self, account: str, email_id: str, version: int | None = None) -> Email:
         """Return the email if it may be edited as it now is; raises as ``edit`` would."""
+        self._admit()
         email = await self._spool.get(account, email_id)
         change = Change(Event.EDIT, email_id, account, self._clock.now(), version=version)
         if not allowed(email.row, change):
             raise refusal(email.row, change)
         return email
+
+    def _admit(self) -> None:
+        if self._storage.low():
+            raise StorageLow
 
     async def _edit(
         self,

@@ -49,6 +49,11 @@ class Metrics:
         self._breaker = Gauge(
             "undosend_breaker_open", "1 while the relay is taken for dead.", registry=self.registry
         )
+        self._disk_free = Gauge(
+            "undosend_disk_free_bytes",
+            "What the file system of the database has left.",
+            registry=self.registry,
+        )
         self._looked = Gauge(
             "undosend_claim_last_success_timestamp_seconds",
             "When the releaser last looked at the spool.",
@@ -92,7 +97,14 @@ class Metrics:
             self._undo.labels(result).inc()
 
     def gather(
-        self, census: dict[State, int], agenda: Agenda, *, now: int, looked_at: int, breaker: bool
+        self,
+        census: dict[State, int],
+        agenda: Agenda,
+        *,
+        now: int,
+        looked_at: int,
+        breaker: bool,
+        disk_free: int,
     ) -> None:
         """Take in what only the spool knows; called on a timer, not by the scrape."""
         for state in State:
@@ -101,6 +113,7 @@ class Metrics:
         self._oldest_due.set(waited / SECOND)
         self._looked.set(looked_at / SECOND)
         self._breaker.set(breaker)
+        self._disk_free.set(disk_free)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus's text format."""

@@ -19,6 +19,7 @@ from undosend.domain.errors import (
     Draining,
     FieldError,
     GroupNotFound,
+    StorageLow,
     UndosendError,
     WrongState,
 )
@@ -34,7 +35,17 @@ from undosend.domain.submission import (
     refusal_of_all,
 )
 from undosend.drafts import decided, refuse_if
-from undosend.spool.port import NOTHING, Listing, Logged, Page, Receipt, Rewrite, Spool
+from undosend.spool.port import (
+    ENDLESS,
+    NOTHING,
+    Listing,
+    Logged,
+    Page,
+    Receipt,
+    Rewrite,
+    Spool,
+    Storage,
+)
 
 RECEIPTS_LAST = 24 * 3600 * SECOND
 """How long a repeated request is answered by what the first one came to."""
@@ -55,16 +66,24 @@ class GroupOutcome:
 class Outbox:
     """What clients can do. Safe to call from many requests at once; holds no email itself."""
 
-    def __init__(self, *, spool: Spool, clock: Clock, policy: HoldPolicy) -> None:
+    def __init__(
+        self, *, spool: Spool, clock: Clock, policy: HoldPolicy, storage: Storage = ENDLESS
+    ) -> None:
         self._spool = spool
         self._clock = clock
         self._policy = policy
+        self._storage = storage
         self._draining = False
 
     @property
     def draining(self) -> bool:
         """Tell whether no new mail is taken any more."""
         return self._draining
+
+    @property
+    def storage_low(self) -> bool:
+        """Tell whether new mail is refused for want of room."""
+        return self._storage.low()
 
     def drain(self) -> None:
         """Take no new mail from now on; undo, cancel and reading still work."""
@@ -78,7 +97,7 @@ class Outbox:
         """Keep the email durably and hold it until its time, or keep it as a draft.
 
         Raises:
-            InvalidEmail, TooLarge, Draining, Unavailable.
+            InvalidEmail, TooLarge, Draining, StorageLow, Unavailable.
         """
         (email,) = await self.submit_all(account, [submission], receipt)
         if isinstance(email, UndosendError):
@@ -98,7 +117,8 @@ class Outbox:
         What the caller has refused already stays refused, in its place.
 
         Raises:
-            InvalidEmail: all_or_none, and one cannot be taken; Draining, Unavailable.
+            InvalidEmail: all_or_none, and one cannot be taken; Draining, StorageLow,
+                Unavailable.
         """
         self._admit()
         now = self._clock.now()
@@ -138,7 +158,7 @@ class Outbox:
         """Freeze the draft as a new revision and hold it until its time.
 
         Raises:
-            InvalidEmail: the draft lacks something, or the time cannot be; Draining.
+            InvalidEmail: the draft lacks something, or the time cannot be; Draining, StorageLow.
         """
         self._admit()
 
@@ -269,6 +289,8 @@ class Outbox:
     def _admit(self) -> None:
         if self._draining:
             raise Draining
+        if self._storage.low():
+            raise StorageLow
 
     def _signed(self, receipt: Receipt | None, email_id: str) -> Receipt | None:
         return receipt and replace(receipt, at=self._clock.now(), ids=(email_id,))

@@ -188,6 +188,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default="resend_once",
         description="After a line broke in mid-message: send once more, or leave it to a person.",
     )
+    min_free_mib: int = Field(
+        default=100,
+        ge=0,
+        le=1_048_576,
+        description="Take no more mail while the database's disk has less than so many MiB free; "
+        "50 is the least that counts.",
+    )
     drain_seconds: float = Field(
         default=25,
         ge=0,

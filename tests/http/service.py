@@ -42,7 +42,7 @@ from undosend.relay.url import relay_address
 from undosend.releaser import Releaser
 from undosend.settings import data
 from undosend.signing import Signer
-from undosend.spool.port import Spool
+from undosend.spool.port import ENDLESS, Spool, Storage
 
 LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "text": "In haste."}
 """A letter that lacks nothing."""
@@ -219,10 +219,11 @@ async def serving(
     public_url: str | None = None,
     origins: frozenset[str] = frozenset(),
     inbox: DevInbox | None = None,
+    storage: Storage = ENDLESS,
 ) -> AsyncIterator[Service]:
     """Run the service over the spool until the block is left, which also closes the spool."""
     clock = clock or ManualClock()
-    outbox = Outbox(spool=spool, clock=clock, policy=policy)
+    outbox = Outbox(spool=spool, clock=clock, policy=policy, storage=storage)
     async with RelayDouble() as double:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         relay = SmtpRelay(relay_address(f"smtp://127.0.0.1:{double.port}"), clock=clock, tls=tls)
@@ -238,7 +239,7 @@ async def serving(
         releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
         desk = Desk(
             outbox,
-            Drafts(spool=spool, clock=clock),
+            Drafts(spool=spool, clock=clock, storage=storage),
             View(clock, Signer(b"a key of the tests")),
             hub,
             Once(outbox),

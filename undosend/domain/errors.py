@@ -121,6 +121,17 @@ class Draining(UndosendError):
         super().__init__("The service is stopping and takes no new mail. Try again in a moment.")
 
 
+class StorageLow(UndosendError):
+    """The disk is nearly full, and what is left is kept for the mail that is here."""
+
+    code = "storage_low"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "There is too little room left on the disk to take more mail. What is here is safe."
+        )
+
+
 class Misconfigured(UndosendError):
     """The service cannot start as configured; the message says what to change."""
 

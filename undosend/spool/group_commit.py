@@ -46,6 +46,8 @@ class Transaction(Protocol):
 Carry = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 """Runs a whole transaction where its store runs it best, and returns what it returns."""
 
+Relieve = Callable[[Exception], bool]
+
 Work = Callable[[Any, Sequence[Item]], Awaitable[Sequence[Answer | UndosendError]]]
 """One kind of operation on many items in one transaction: an answer or an error for each."""
 
@@ -85,19 +87,31 @@ class _Done:
     answers: list[_Answered]
 
 
+def hopeless(_: Exception) -> bool:
+    """Say that another try would fail as well."""
+    return False
+
+
 class GroupCommit:
     """The one writer, or reader, of a connection.
 
     ``begin`` opens a transaction; ``carry`` runs a transaction from its beginning to its commit.
+    ``relieve`` is told why one failed, nothing of which was written, and says, not for ever,
+    whether it has made another try worth while.
     The task that asks for them is never cancelled by a caller who goes away: a transaction cut
     in the middle keeps SQLite's write lock. ``close`` lets it finish what was asked.
     """
 
     def __init__(
-        self, name: str, begin: Callable[[], Awaitable[Transaction]], carry: Carry = _here
+        self,
+        name: str,
+        begin: Callable[[], Awaitable[Transaction]],
+        carry: Carry = _here,
+        relieve: Relieve = hopeless,
     ) -> None:
         self._begin = begin
         self._carry = carry
+        self._relieve = relieve
         self._asked: list[_Asked] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -141,13 +155,18 @@ class GroupCommit:
         try:
             done = await self._carry(self._transact(_batches(group)))
         except Exception as error:  # noqa: BLE001 - nobody may be told of a success
-            _fail(group, error)
+            if self._relieve(error):
+                await self._commit(group)
+            else:
+                _fail(group, error)
             return
         if isinstance(done, _Done):
             for answered in done.answers:
                 _deliver(answered)
             done.answers.clear()  # whoever carried it may hold on to it, and a file is large
             done.transaction.publish()
+        elif self._relieve(done):
+            await self._commit(group)
         elif len(group) == 1:
             _fail(group, done)
         else:  # one member's failure must not be its neighbours'

@@ -149,6 +149,24 @@ class Page:
     end: str | None
 
 
+class Storage(Protocol):
+    """What a spool lies on."""
+
+    def low(self) -> bool:
+        """Tell whether the room that is left is needed for the mail that is here."""
+
+
+class Endless:
+    """A storage that never runs low."""
+
+    def low(self) -> bool:
+        """Say so."""
+        return False
+
+
+ENDLESS = Endless()
+
+
 class Spool(Protocol):
     """The store whose rows decide every race."""
 

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from undosend.domain.email import Row
 from undosend.domain.errors import Misconfigured
 from undosend.spool.dialect import SqliteDialect, Statement
+from undosend.spool.group_commit import Relieve, hopeless
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Logged
 from undosend.spool.session import Line
@@ -40,11 +41,13 @@ _COMMIT = Statement("COMMIT", {})
 _WAL_RESET_FIXED = (3, 51, 3)
 
 
-async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpool:
+async def open_sqlite(
+    url: str, *, migrations: Path, publish: Publish, relieve: Relieve = hopeless
+) -> SqlSpool:
     """Return the spool in the file the URL names, created and migrated as needed.
 
     The caller closes it. migrations: where the scripts lie. publish: hears of every
-    committed line of the event log.
+    committed line of the event log. relieve: told why a write failed, says whether to try again.
 
     Raises:
         Misconfigured: the file cannot be used, or another process has it.
@@ -81,7 +84,11 @@ async def open_sqlite(url: str, *, migrations: Path, publish: Publish) -> SqlSpo
         return session
 
     return SqlSpool(
-        statements, write=(begin, write.carry), read=(look, read.carry), release=release
+        statements,
+        write=(begin, write.carry),
+        read=(look, read.carry),
+        release=release,
+        relieve=relieve,
     )
 
 

@@ -32,7 +32,7 @@ from undosend.spool.documents import (
     row_values,
 )
 from undosend.spool.finding import given_of, shape_of
-from undosend.spool.group_commit import Carry, GroupCommit, Kind
+from undosend.spool.group_commit import Carry, GroupCommit, Kind, Relieve
 from undosend.spool.port import (
     NOTHING,
     Agenda,
@@ -59,7 +59,7 @@ class SqlSpool:
     """A ``Spool`` over one writing and one reading connection.
 
     write, read: begin a transaction, and carry it to its end. release: lets go of the
-    database; called by ``close``.
+    database; called by ``close``. relieve: see ``GroupCommit``.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class SqlSpool:
         write: tuple[Callable[[], Awaitable[Session]], Carry],
         read: tuple[Callable[[], Awaitable[Session]], Carry],
         release: Callable[[], Awaitable[None]],
+        relieve: Relieve,
     ) -> None:
         self._sql = statements
-        self._writer = GroupCommit("spool-writer", *write)
+        self._writer = GroupCommit("spool-writer", *write, relieve)
         self._reader = GroupCommit("spool-reader", *read)
         self._release = release
         self._add: Kind[Addition, None] = Kind(self._do_add)

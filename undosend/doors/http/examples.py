@@ -14,6 +14,7 @@ from undosend.domain.errors import (
     EmailNotFound,
     FieldError,
     InvalidEmail,
+    StorageLow,
     TooLarge,
     Unavailable,
     UndosendError,
@@ -140,5 +141,6 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
     ),
     "unavailable": (Unavailable(), _EMAILS),
     "draining": (Draining(), _EMAILS),
+    "storage_low": (StorageLow(), _EMAILS),
 }
 """Of each code an error and the path it was the answer of."""

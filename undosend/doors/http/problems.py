@@ -171,9 +171,21 @@ KINDS: Mapping[str, Kind] = {
         "until it has ended; what is held stays held for the next start.",
         "Repeat the request after the time in Retry-After.",
     ),
+    "storage_low": Kind(
+        503,
+        "There is too little room for more mail",
+        "The disk with the database is nearly full, and nothing of this request was kept. What is "
+        "left is for the mail that is here: undo and cancel still work, held mail still leaves.",
+        "Tell the operator, and repeat the request after the time in Retry-After.",
+    ),
 }
 
-_RETRY_AFTER_SECONDS = {"idempotency_in_progress": 1, "unavailable": 1, "draining": 5}
+_RETRY_AFTER_SECONDS = {
+    "idempotency_in_progress": 1,
+    "unavailable": 1,
+    "draining": 5,
+    "storage_low": 60,
+}
 
 # What the public SDKs of Resend look up; any other code goes by its own name.
 _NAMES = {
