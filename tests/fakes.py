@@ -297,6 +297,15 @@ class WatchedSpool:
     async def move_along(self, step: int) -> None:
         await self._do("move_along", lambda: self._spool.move_along(step))
 
+    async def pause(self, reason: str) -> None:
+        await self._do("pause", lambda: self._spool.pause(reason))
+
+    async def resume(self) -> None:
+        await self._do("resume", self._spool.resume)
+
+    async def last_told(self) -> int:
+        return await self._do("last_told", self._spool.last_told)
+
     async def forget_receipts(self, *, before: int) -> None:
         await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))
 

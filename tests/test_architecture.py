@@ -85,7 +85,7 @@ CORE = (
     "undosend.attempt",
     "undosend.releaser",
 )
-ROOTS = ("undosend.app", "undosend.cli", "undosend.chores")
+ROOTS = ("undosend.app", "undosend.cli", "undosend.chores", "undosend.restore")
 
 # The first layer that has a module is the module's.
 LAYERS = (

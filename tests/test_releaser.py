@@ -267,6 +267,26 @@ async def test_closed_relay_stops_claims_and_undo_works_all_the_same(world: Worl
         assert undone.row.state is State.DRAFT
 
 
+async def test_paused_spool_sends_nothing_until_it_is_resumed(world: World) -> None:
+    email, undone = await world.submit(), await world.submit()
+    await world.spool.pause("restored")
+
+    async with world.running():
+        await breathe(world)
+        looks = world.stage.facts.count("agenda")
+        await breathe(world)
+        assert world.stage.facts.count("agenda") == looks
+        assert "claim" not in world.stage.facts
+        await world.outbox.undo(ACCOUNT, undone.row.id)
+
+        await world.spool.resume()
+        world.releaser.wake()
+        await world.stage.seen("accept committed")
+
+    assert await states(world, email, undone) == [State.SENT, State.DRAFT]
+    assert len(world.relay.copies) == 1
+
+
 # Leases.
 
 

@@ -24,7 +24,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, url
 
-from undosend import chores
+from undosend import chores, restore
 from undosend.attempt import Attempts
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
@@ -46,6 +46,7 @@ from undosend.outbox import Outbox
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
+from undosend.restore import Guard
 from undosend.settings import Settings, async_database_url, data
 from undosend.signing import KEY_OCTETS, Signer
 from undosend.spool.disk import Disk
@@ -146,6 +147,9 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             relieve=disk.relieve,
         )
         leaves.push_async_callback(spool.close)
+        guard = Guard(database_file(_embedded(settings)))
+        await guard.watch_over(spool, after_restore=settings.after_restore)
+        leaves.push_async_callback(_kept, guard, spool)
         inbox = _open_inbox(settings, clock)
         if inbox:
             leaves.push_async_callback(inbox.stop)
@@ -208,6 +212,8 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             helpers = [
+                tasks.create_task(guard.keeping(spool, clock), name="epoch"),
+                tasks.create_task(guard.listening(spool, releaser, clock), name="resuming"),
                 tasks.create_task(chores.restock(disk, clock), name="ballast"),
                 tasks.create_task(
                     chores.gather(
@@ -244,6 +250,11 @@ async def migrate(settings: Settings) -> str:
     if before == after:
         return f"The database is at revision {after} already; nothing was to do."
     return f"The database was at revision {before or 'none'} and is at {after} now."
+
+
+async def resume(settings: Settings) -> str:
+    """Let a paused service send again, and say what came of it."""
+    return await restore.resume(_embedded(settings), data("migrations"))
 
 
 async def check(settings: Settings) -> list[Finding]:
@@ -334,12 +345,18 @@ async def _unready(
     if outbox.storage_low:
         unready["storage"] = "The disk is nearly full, and no more mail is taken."
     try:
-        await spool.agenda()
+        if paused := (await spool.agenda()).paused:
+            unready["paused"] = paused
     except Unavailable as error:
         unready["spool"] = str(error)
     if clock.now() - releaser.looked_at > _STALE_LOOK_SECONDS * SECOND:
         unready["releaser"] = "Nobody has looked for due mail for too long; see the log."
     return unready
+
+
+async def _kept(guard: Guard, spool: Spool) -> None:
+    with suppress(Unavailable):
+        await guard.keep(spool)
 
 
 def _metrics_door(metrics: Metrics) -> Application:

@@ -86,6 +86,19 @@ def migrate(**given: Any) -> None:
         click.echo(asyncio.run(run(settings)))
 
 
+@main.command(params=[_Setting("database_url")])
+def resume(**given: Any) -> None:
+    """Send mail again after a restore, whether the service runs or not.
+
+    A restored database starts paused, so that mail that has left already is not sent again.
+    """
+    with _in_one_line():
+        settings = load(_chosen(given), os.environ, serving=False)
+        from undosend.app import resume as run  # noqa: PLC0415
+
+        click.echo(asyncio.run(run(settings)))
+
+
 @main.command(params=[_Setting(name) for name in Settings.model_fields])
 def check(**given: Any) -> None:
     """Find what is wrong and say what to do.

@@ -49,6 +49,11 @@ class Metrics:
         self._breaker = Gauge(
             "undosend_breaker_open", "1 while the relay is taken for dead.", registry=self.registry
         )
+        self._paused = Gauge(
+            "undosend_paused",
+            "1 while nothing is sent until undosend resume.",
+            registry=self.registry,
+        )
         self._disk_free = Gauge(
             "undosend_disk_free_bytes",
             "What the file system of the database has left.",
@@ -114,6 +119,7 @@ class Metrics:
         self._looked.set(looked_at / SECOND)
         self._breaker.set(breaker)
         self._disk_free.set(disk_free)
+        self._paused.set(agenda.paused is not None)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus's text format."""

@@ -93,7 +93,7 @@ class Releaser:
             agenda = await self._spool.agenda()
         if agenda.expires_at <= now:
             await self._expire(now)
-        room = self._relay.room()
+        room = 0 if agenda.paused else self._relay.room()
         self._held_up = False
         if agenda.due_at <= now and room and not self._stopping:
             claimed = await self._claim(now, room, agenda.due_at)
@@ -101,6 +101,10 @@ class Releaser:
                 agenda = await self._spool.agenda()
                 self._held_up = agenda.due_at <= now and bool(self._dialing())
         return self._next_look(now, agenda)
+
+    def wake(self) -> None:
+        """Look at once."""
+        self._wake.set()
 
     async def idle(self) -> None:
         """Wait until every dialogue that has begun is settled."""
@@ -218,7 +222,9 @@ class Releaser:
 
     def _next_look(self, now: int, agenda: Agenda) -> int:
         due_at, lease_until = agenda.due_at, agenda.lease_until
-        if due_at <= now and not self._relay.room():
+        if due_at <= now and agenda.paused:
+            due_at = NEVER  # ``wake`` ends the wait
+        elif due_at <= now and not self._relay.room():
             reopens_at = self._relay.reopens_at() or 0
             due_at = reopens_at if reopens_at > now else NEVER  # else a freed connection wakes us
         elif self._held_up:

@@ -188,6 +188,11 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default="resend_once",
         description="After a line broke in mid-message: send once more, or leave it to a person.",
     )
+    after_restore: bool = Field(
+        default=False,
+        description="Start paused, because the database was restored: nothing is sent until "
+        "undosend resume.",
+    )
     min_free_mib: int = Field(
         default=100,
         ge=0,

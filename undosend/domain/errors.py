@@ -136,3 +136,7 @@ class Misconfigured(UndosendError):
     """The service cannot start as configured; the message says what to change."""
 
     code = "misconfigured"
+
+
+class InUse(Misconfigured):
+    """Another process owns the database."""

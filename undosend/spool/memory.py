@@ -45,6 +45,7 @@ class MemorySpool:
         self._files: dict[str, tuple[File, ...]] = {}
         self._receipts: dict[tuple[str, str, str], Receipt] = {}
         self._secrets: dict[str, bytes] = {}
+        self._paused: str | None = None
         self._log: list[Logged] = []
         self._seq = itertools.count(1)
 
@@ -144,10 +145,24 @@ class MemorySpool:
         """Return the service's secret of this name: the one kept, or else this one, kept now."""
         return self._secrets.setdefault(name, fresh)
 
+    async def pause(self, reason: str) -> None:
+        """Let nothing be claimed until ``resume``, not even by a later process."""
+        self._paused = reason
+
+    async def resume(self) -> None:
+        """Let emails be claimed again."""
+        self._paused = None
+
+    async def last_told(self) -> int:
+        """Return the number of the event log's last line, 0 where there is none."""
+        return self._log[-1].seq if self._log else 0
+
     async def claim(
         self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
     ) -> Sequence[Email]:
         """Lease at most ``limit`` due emails that nobody has, the longest due first."""
+        if self._paused is not None:
+            return ()
         waiting = [row for row in self._unclaimed() if since <= _due(row) <= at < row.expires_at]
         due = [(row, row.claims) for row in sorted(waiting, key=_due)[:limit]]
         claimed = []
@@ -183,6 +198,7 @@ class MemorySpool:
             min(map(_due, waiting), default=NEVER),
             min((row.lease_until for row in self._rows() if row.lease_token), default=NEVER),
             min((row.expires_at for row in waiting), default=NEVER),
+            self._paused,
         )
 
     async def move_along(self, step: int) -> None:

@@ -103,12 +103,13 @@ class Agenda:
     """The instants of the next things to do, NEVER where there is none.
 
     due_at: an email that nobody has. lease_until: the end of a lease.
-    expires_at: the expiry of an email that nobody has.
+    expires_at: the expiry of an email that nobody has. paused: why nothing may be claimed now.
     """
 
     due_at: int
     lease_until: int
     expires_at: int
+    paused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,15 @@ class Spool(Protocol):
     async def secret(self, name: str, fresh: bytes) -> bytes:
         """Return the service's secret of this name: the one kept, or else this one, kept now."""
 
+    async def pause(self, reason: str) -> None:
+        """Let nothing be claimed until ``resume``, not even by a later process."""
+
+    async def resume(self) -> None:
+        """Let emails be claimed again."""
+
+    async def last_told(self) -> int:
+        """Return the number of the event log's last line, 0 where there is none."""
+
     # For the releaser: all accounts, but every email it names carries its own.
 
     async def claim(
@@ -230,7 +240,7 @@ class Spool(Protocol):
         """Lease at most ``limit`` due emails that nobody has, the longest due first.
 
         Only those that may be tried together (``quarantine.together``), and that are due since
-        that instant.
+        that instant; none while paused.
         """
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:

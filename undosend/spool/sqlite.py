@@ -22,7 +22,7 @@ from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from undosend.domain.email import Row
-from undosend.domain.errors import Misconfigured
+from undosend.domain.errors import InUse, Misconfigured
 from undosend.spool.dialect import SqliteDialect, Statement
 from undosend.spool.group_commit import Relieve, hopeless
 from undosend.spool.migrate import upgrade
@@ -264,7 +264,7 @@ def own(url: str) -> IO[bytes]:
     """Return the open lock file that proves for our whole life that nobody else is here.
 
     Raises:
-        Misconfigured: somebody is, or the folder cannot be used.
+        InUse: somebody is. Misconfigured: the folder cannot be used.
     """
     path = database_file(url)
     file = path.resolve()  # by whatever name we were told of it
@@ -279,7 +279,7 @@ def own(url: str) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise Misconfigured(
+        raise InUse(
             f"Another undosend process is using {path}. One process owns an embedded database; "
             "stop the other one, or give this one a database of its own (--database-url)."
         ) from None

@@ -58,6 +58,9 @@ _RECEIPT: Types = {"account": Text(), "scope": Text(), "key": Text()}
 _ADDED_BY_DATABASE = {"seq"}
 _SHAPES = 200
 
+PAUSED = "paused"
+"""The name among the secrets under which stands why nothing may be claimed."""
+
 
 class Statements:
     """The statements that take no shape from their caller, and one that does: ``page``."""
@@ -102,6 +105,8 @@ class Statements:
         self.forget_receipts = done(delete(receipts).where(receipts.c.at < _given("before")))
         self.secret = done(select(secrets.c.value).where(secrets.c.name == _given("name", Text)))
         self.add_secret = done(insert(secrets))
+        self.drop_secret = done(delete(secrets).where(secrets.c.name == _given("name", Text)))
+        self.last_told = done(select(func.max(events.c.seq)))
         self.set_results = done(
             update(recipients)
             .values({name: results.c[name] for name in ("delivery", "code", "reply")})
@@ -223,6 +228,7 @@ def _still_ours(leases: FromClause) -> Sequence[ColumnElement[bool]]:
 
 # Spelled as the partial indexes spell it, so that the planner recognises them.
 _UNCLAIMED = (emails.c.due_at.is_not(None), emails.c.lease_token.is_(None))
+_PAUSED = select(secrets.c.value).where(secrets.c.name == literal_column(f"'{PAUSED}'"))
 _EXPIRING = (emails.c.expires_at < literal_column(str(NEVER)),)
 
 
@@ -230,7 +236,7 @@ def _due() -> Select[Any]:
     return (
         select(emails.c.account, emails.c.id, emails.c.claims)
         .where(*_UNCLAIMED, emails.c.due_at >= _given("since"), emails.c.due_at <= _given("at"))
-        .where(emails.c.expires_at > _given("at"))
+        .where(emails.c.expires_at > _given("at"), ~_PAUSED.exists())
         .order_by(emails.c.due_at)
         .limit(_given("limit", Integer))
     )
@@ -258,11 +264,15 @@ def _move_along() -> Any:
 
 
 def _agenda() -> Select[Any]:
-    """Select the earliest due email, end of a lease, and expiry: three looks at three indexes."""
+    """Select the earliest due email, end of a lease, and expiry: three looks at three indexes.
+
+    And why nothing may be claimed, if so.
+    """
     return select(
         select(func.min(emails.c.due_at)).where(*_UNCLAIMED).scalar_subquery(),
         select(func.min(emails.c.lease_until))
         .where(emails.c.lease_token.is_not(None))
         .scalar_subquery(),
         select(func.min(emails.c.expires_at)).where(*_UNCLAIMED, *_EXPIRING).scalar_subquery(),
+        _PAUSED.scalar_subquery(),
     )

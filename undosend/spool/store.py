@@ -45,7 +45,7 @@ from undosend.spool.port import (
     Rewrite,
 )
 from undosend.spool.session import Ask, Line, Session
-from undosend.spool.statements import Statements
+from undosend.spool.statements import PAUSED, Statements
 from undosend.spool.transitions import as_item
 
 Key = tuple[str, str]
@@ -84,6 +84,7 @@ class SqlSpool:
             self._do_change_group
         )
         self._secret: Kind[tuple[str, bytes], bytes] = Kind(self._do_secret)
+        self._pause: Kind[str, None] = Kind(self._do_pause)
         self._claim: Kind[Claim, Sequence[Email]] = Kind(self._do_claim)
         self._get: Kind[Key, Email] = Kind(self._do_get)
         self._page: Kind[tuple[str, Listing], Page] = Kind(self._do_page)
@@ -151,6 +152,19 @@ class SqlSpool:
         kept: bytes = await self._writer.submit(self._secret, (name, fresh))
         return kept
 
+    async def pause(self, reason: str) -> None:
+        """Let nothing be claimed until ``resume``, not even by a later process."""
+        await self._writer.submit(self._pause, reason)
+
+    async def resume(self) -> None:
+        """Let emails be claimed again."""
+        await self._write(Ask(self._sql.drop_secret, given={"name": PAUSED}))
+
+    async def last_told(self) -> int:
+        """Return the number of the event log's last line, 0 where there is none."""
+        ((seq,),) = await self._read(Ask(self._sql.last_told))
+        return int(seq or 0)
+
     # What the clock asks.
 
     async def claim(
@@ -181,8 +195,9 @@ class SqlSpool:
 
     async def agenda(self) -> Agenda:
         """Return what is next to do, whatever the time is: one look for all that waits."""
-        (instants,) = await self._read(Ask(self._sql.agenda))
-        return Agenda(*(NEVER if instant is None else instant for instant in instants))
+        ((*instants, paused),) = await self._read(Ask(self._sql.agenda))
+        due_at, lease_until, expires_at = (NEVER if at is None else at for at in instants)
+        return Agenda(due_at, lease_until, expires_at, paused and paused.decode())
 
     async def move_along(self, step: int) -> None:
         """Let what waits for the end of a delay wait so much longer, by the clock as it now is."""
@@ -331,6 +346,11 @@ class SqlSpool:
                 await session.fetch(self._sql.add_secret, name=name, value=fresh)
             kept.append(lines[0][0] if lines else fresh)
         return kept
+
+    async def _do_pause(self, session: Session, reasons: Sequence[str]) -> Sequence[None]:
+        await session.fetch(self._sql.drop_secret, name=PAUSED)
+        await session.fetch(self._sql.add_secret, name=PAUSED, value=reasons[-1].encode())
+        return [None] * len(reasons)
 
     async def _attach(
         self, session: Session, attached: Sequence[tuple[str, Sequence[File]]]

@@ -1,0 +1,179 @@
+"""A database that was restored would send yesterday's mail again: so it waits for a person.
+
+A file beside the database remembers whose it is, and how far its event log had come. A
+database that does not fit it is another one, or an older copy of the same. The file lags a few
+seconds behind and never runs ahead, so a crash alone never makes them differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from undosend.domain.clock import SECOND, Clock, SystemClock
+from undosend.domain.email import NEVER
+from undosend.domain.errors import InUse, Misconfigured, Unavailable
+from undosend.releaser import Releaser
+from undosend.spool.port import Spool
+from undosend.spool.sqlite import database_file, open_sqlite
+
+log = structlog.get_logger(__name__)
+
+_KEEP_SECONDS = 5
+_LISTEN_SECONDS = 1
+_PATIENCE_SECONDS = 10
+_TODO = (
+    "Nothing is sent until you say `undosend resume`; everything else works. Look at what is held "
+    "or retrying, cancel or undo what has left already, then resume."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Whose database it is, and the number of the last line of its event log."""
+
+    id: str
+    told: int
+
+
+class Guard:
+    """What lies beside the database, outside of any backup of it."""
+
+    def __init__(self, database: Path) -> None:
+        file = database.resolve()
+        self.epoch = file.with_name(f"{file.name}.epoch")
+        self._request = file.with_name(f"{file.name}.resume")
+        self._kept: Epoch | None = None
+
+    async def watch_over(self, spool: Spool, *, after_restore: bool) -> None:
+        """Pause the spool where it may have been restored, and know it from now on."""
+        fresh = secrets.token_hex(16)
+        id_ = (await spool.secret("epoch", fresh.encode())).decode()
+        why = "It was started with --after-restore."
+        if after_restore or (why := await self._doubt(spool, id_, new=id_ == fresh)):
+            self.withdraw()  # whoever asked did not know of this
+            await spool.pause(f"{why} {_TODO}")
+        if paused := (await spool.agenda()).paused:
+            log.warning("paused", reason=paused)
+        await self.keep(spool)
+
+    async def keep(self, spool: Spool) -> None:
+        """Remember how far the event log has come."""
+        now = Epoch(
+            (await spool.secret("epoch", secrets.token_hex(16).encode())).decode(),
+            await spool.last_told(),
+        )
+        if now != self._kept:
+            try:
+                await asyncio.to_thread(_write, self.epoch, now)
+            except OSError as error:  # on a full disk the older one will do
+                log.warning("epoch_not_kept", reason=error.strerror)
+            else:
+                self._kept = now
+
+    async def keeping(self, spool: Spool, clock: Clock) -> None:
+        """Keep it again and again."""
+        while True:
+            await clock.sleep_until(clock.now() + _KEEP_SECONDS * SECOND)
+            with suppress(Unavailable):
+                await self.keep(spool)
+
+    async def listening(self, spool: Spool, releaser: Releaser, clock: Clock) -> None:
+        """Go on as soon as somebody asks for it by ``resume``."""
+        while True:
+            if self.asked():
+                with suppress(Unavailable):
+                    await spool.resume()
+                    self.withdraw()
+                    releaser.wake()
+                    log.info("resumed")
+            await clock.sleep_until(clock.now() + _LISTEN_SECONDS * SECOND)
+
+    def ask(self) -> None:
+        """Let the service that runs hear that it should go on."""
+        self._request.touch()
+
+    def asked(self) -> bool:
+        """Tell whether somebody waits for that."""
+        return self._request.exists()
+
+    def withdraw(self) -> None:
+        """Ask no more."""
+        self._request.unlink(missing_ok=True)
+
+    async def _doubt(self, spool: Spool, id_: str, *, new: bool) -> str:
+        """Return why the database may be a restored one, if so; one without waiting mail never."""
+        agenda, told = await spool.agenda(), await spool.last_told()
+        if agenda.due_at == NEVER and agenda.lease_until == NEVER:
+            return ""
+        kept = _read(self.epoch)
+        if kept is None:
+            if new:  # nobody has ever started with it
+                return ""
+            return (
+                f"The database has waiting mail and no {self.epoch.name} beside it: "
+                "it may be a copy from a backup, or was only moved."
+            )
+        if kept.id != id_:
+            return f"{self.epoch.name} belongs to another database: this one may be a copy."
+        if told < kept.told:
+            return (
+                f"The database is older than {self.epoch.name} says: its event log ends at "
+                f"{told}, and was at {kept.told} already."
+            )
+        return ""
+
+
+async def resume(url: str, migrations: Path) -> str:
+    """Let mail be sent again, whether a service runs or not; return what came of it.
+
+    Raises:
+        Misconfigured: there is no such database. Unavailable: who runs does not answer.
+    """
+    database = database_file(url)
+    if not database.exists():
+        raise Misconfigured(f"There is no database {database}: name it with --database-url.")
+    try:
+        spool = await open_sqlite(url, migrations=migrations, publish=lambda _: None)
+    except InUse:  # one process owns the file, so that one has to be asked
+        return await _ask(Guard(database))
+    try:
+        paused = (await spool.agenda()).paused
+        await spool.resume()
+    finally:
+        await spool.close()
+    return "It was not paused." if paused is None else "Mail will be sent from the next start on."
+
+
+async def _ask(guard: Guard) -> str:
+    clock = SystemClock()
+    guard.ask()
+    for _ in range(_PATIENCE_SECONDS * 10):
+        if not guard.asked():
+            return "The running service sends mail again."
+        await clock.sleep_until(clock.now() + SECOND // 10)
+    guard.withdraw()
+    raise Unavailable("The process that has the database does not answer; nothing has changed.")
+
+
+def _read(path: Path) -> Epoch | None:
+    try:
+        id_, told = path.read_text("ascii").split()
+        return Epoch(id_, int(told))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, epoch: Epoch) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="ascii") as file:
+        file.write(f"{epoch.id} {epoch.told}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
