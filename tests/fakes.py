@@ -278,10 +278,16 @@ class WatchedSpool:
     async def files(self, account: str, email_id: str) -> Sequence[File]:
         return await self._do("files", lambda: self._spool.files(account, email_id))
 
+    async def whole(self, account: str, email_id: str) -> New:
+        return await self._do("files", lambda: self._spool.whole(account, email_id))
+
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         return await self._do(
             "attachment", lambda: self._spool.attachment(account, email_id, attachment_id)
         )
+
+    async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
+        return await self._do(change.event.value, lambda: self._spool.apply(change, rewrite))
 
     async def change_group(
         self, change: Change, group_id: str

@@ -66,6 +66,7 @@ _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
 _CHECK_SECONDS = 10
+_WATCHES_END_SECONDS = 1
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
@@ -230,6 +231,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
             finally:
                 # Undo is served until the last dialogue has ended.
                 outbox.drain()
+                await hub.end_watches(_WATCHES_END_SECONDS)
                 await releaser.stop(settings.drain_seconds)
                 for helper in helpers:
                     helper.cancel()

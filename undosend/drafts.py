@@ -19,6 +19,7 @@ from undosend.domain.errors import (
     StorageLow,
     VersionMismatch,
 )
+from undosend.domain.holding import past
 from undosend.domain.lifecycle import allowed
 from undosend.domain.refusals import refusal
 from undosend.domain.rules import fixed, too_large, violations
@@ -129,6 +130,8 @@ class Drafts:
             attachments = (*kept, *(file.attachment for file in new.files))
             content = new.content or email.content
             refuse_if(violations(content, attachments))
+            if expires_at is not None and expires_at <= self._clock.now():
+                raise InvalidEmail([past("/expires_at")])
             if too_heavy := too_large(content, attachments):
                 raise too_heavy
             change = Change(
@@ -154,12 +157,10 @@ async def decided(
             raise VersionMismatch(email.row.version)
         change, rewrite = decide(email)
         try:
-            row = await spool.change(change, rewrite)
+            return await spool.apply(change, rewrite)
         except VersionMismatch:
             if version is not None:
                 raise
-            continue
-        return replace(await spool.get(account, email_id), row=row)
 
 
 def refuse_if(errors: Sequence[FieldError]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import structlog
 
@@ -25,6 +25,8 @@ class Hub:
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._watched: dict[str, set[asyncio.Event]] = {}
+        self._unwatched = asyncio.Event()
+        self._ending = False
 
     def __repr__(self) -> str:
         return f"<Hub {len(self._listeners)} listeners>"
@@ -57,6 +59,8 @@ class Hub:
         A change costs nothing for those who watch another email.
         """
         changed = asyncio.Event()
+        if self._ending:
+            changed.set()
         watchers = self._watched.setdefault(email_id, set())
         watchers.add(changed)
         try:
@@ -65,3 +69,16 @@ class Hub:
             watchers.discard(changed)
             if not watchers and self._watched.get(email_id) is watchers:
                 del self._watched[email_id]
+            if not self._watched:
+                self._unwatched.set()
+
+    async def end_watches(self, seconds: float) -> None:
+        """Let nobody watch on; return when all have gone, or after so long."""
+        self._ending = True
+        for watchers in self._watched.values():
+            for changed in watchers:
+                changed.set()
+        if self._watched:
+            self._unwatched.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._unwatched.wait(), seconds)

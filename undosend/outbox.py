@@ -140,6 +140,11 @@ class Outbox:
             await self._spool.add(new, receipt and replace(receipt, at=now, ids=ids))
         return answers
 
+    def refusal(self, account: str, submission: Submission) -> UndosendError | None:
+        """Return why the email would not be taken, None where it would."""
+        email = new_email(account, submission, self._policy, self._clock.now())
+        return email if isinstance(email, UndosendError) else None
+
     def objections(self, submission: Submission) -> list[FieldError]:
         """Return everything that is wrong with the fields of a new email."""
         return objections(submission, self._policy, self._clock.now())
@@ -215,12 +220,18 @@ class Outbox:
         Raises:
             InvalidEmail: the time cannot be.
         """
-        row = (await self._spool.get(account, email_id)).row
-        # In any other state it is refused for that, whatever its expiry.
-        expires_at = row.expires_at if row.state is State.HELD else NEVER
-        hold, wrong = hold_of(timing, self._policy, self._clock.now(), expires_at)
-        refuse_if(wrong)
-        return await self._fire(Event.RESCHEDULE, account, email_id, version, hold)
+
+        def moved(email: Email) -> tuple[Change, Rewrite]:
+            # In any other state it is refused for that, whatever its expiry.
+            expires_at = email.row.expires_at if email.row.state is State.HELD else NEVER
+            now = self._clock.now()
+            hold, wrong = hold_of(timing, self._policy, now, expires_at)
+            refuse_if(wrong)
+            version = email.row.version
+            change = Change(Event.RESCHEDULE, email_id, account, now, version=version)
+            return _held_until(hold, change), NOTHING
+
+        return await decided(self._spool, account, email_id, moved, version)
 
     async def send_now(
         self,
@@ -274,8 +285,7 @@ class Outbox:
 
     async def raw(self, account: str, email_id: str) -> Message:
         """Return the exact message that leaves, or have left, or would leave if sent now."""
-        email = await self._spool.get(account, email_id)
-        files = await self._spool.files(account, email_id) if email.attachments else ()
+        email, files = await self._spool.whole(account, email_id)
         return rendered(email, files, self._clock.now())
 
     async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
@@ -309,15 +319,7 @@ class Outbox:
         change = Change(
             event, email_id, account, self._clock.now(), version=version, revision=revision
         )
-        if hold:
-            change = replace(
-                change,
-                release_at=hold.release_at,
-                undo_until=hold.undo_until,
-                due_at=hold.release_at,
-            )
-        row = await self._spool.change(change, rewrite)
-        return replace(await self._spool.get(account, email_id), row=row)
+        return await self._spool.apply(_held_until(hold, change) if hold else change, rewrite)
 
     async def _fire_all(self, event: Event, account: str, group_id: str) -> GroupOutcome:
         change = Change(event, "", account, self._clock.now())
@@ -328,3 +330,8 @@ class Outbox:
         refused = {id_: answer for id_, answer in answers.items() if isinstance(answer, WrongState)}
         ended = tuple(id_ for id_, answer in refused.items() if answer.code == "not_held")
         return GroupOutcome(done, tuple(id_ for id_ in refused if id_ not in ended), ended)
+
+
+def _held_until(hold: Hold, change: Change) -> Change:
+    release_at, undo_until = hold.release_at, hold.undo_until
+    return replace(change, release_at=release_at, undo_until=undo_until, due_at=release_at)

@@ -15,7 +15,7 @@ from tests.system.service import Service
 from undosend.settings import data
 
 HERE = Path(__file__).parent
-OPTIONS = ("--seed", "1", "--max-examples", "200", "--no-color")
+OPTIONS = ("--seed", "1", "--max-examples", "150", "--no-color")
 A_WHILE = ("--default-delay-seconds", "3600")
 """Nothing leaves by itself while it is looked at; what a request sends at once does."""
 

@@ -193,6 +193,15 @@ def _folds_to_ascii(character: str) -> bool:
     return any(map(str.isascii, unicodedata.normalize("NFKC", character.lower())))
 
 
+def displayed(email: str) -> str:
+    """Return the address with its domain as people write it (RFC 5890 §2.3.2.1)."""
+    local, _, domain = email.rpartition("@")
+    try:
+        return f"{local}@{idna.decode(domain)}"
+    except idna.IDNAError:
+        return email
+
+
 def written(address: Address) -> str:
     """Return the mailbox as text that ``parse`` reads back as the same mailbox."""
     if not address.name:

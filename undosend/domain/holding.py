@@ -47,6 +47,11 @@ class Hold:
     expires_at: int = NEVER
 
 
+def past(pointer: str) -> FieldError:
+    """Return what is wrong with a time that has passed."""
+    return FieldError(pointer, "out_of_range", "This time has passed.")
+
+
 def hold_of(
     timing: Timing, policy: HoldPolicy, now: int, expires_at: int = NEVER
 ) -> tuple[Hold, list[FieldError]]:
@@ -77,5 +82,7 @@ def hold_of(
     until = expires_at if timing.expires_at is None else timing.expires_at
     if until <= hold.release_at:
         reason = "The email would expire before it may leave."
-        wrong.append(FieldError("/expires_at", "out_of_range", reason))
+        given = {"expires_at": timing.expires_at, "scheduled_at": scheduled, "delay_seconds": delay}
+        named = next((name for name, value in given.items() if value is not None), "expires_at")
+        wrong.append(FieldError(f"/{named}", "out_of_range", reason))
     return replace(hold, expires_at=until), wrong

@@ -12,7 +12,7 @@ def refusal(row: Row, change: Change) -> UndosendError:
     if change.version is not None and change.version != row.version:
         return VersionMismatch(row.version)
     if change.revision not in {None, row.revision}:
-        detail = f"This was for revision {change.revision}; the email is at {row.revision} now."
+        detail = "The revision that was meant was undone, and the email edited and sent anew."
         return WrongState("not_held", row.state, detail, sent_at=row.sent_at)
     code = _refusal_code(row, change.event)
     wish = change.event.replace("_", " ")

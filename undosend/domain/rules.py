@@ -245,7 +245,9 @@ def _thread_errors(content: Content) -> Iterator[FieldError]:
             yield _too_many(f"/{member}", "message_ids", THREAD_LIMIT)
         for index, id_ in enumerate(ids[:THREAD_LIMIT]):
             if not REFERENCE.fullmatch(id_):
-                detail = "A Message-ID is <left@right>: at most 250 ASCII characters, no space."
+                detail = (
+                    "A Message-ID is 1 to 250 ASCII characters in angle brackets, without space."
+                )
                 yield FieldError(f"/{member}/{index}", "invalid_message_id", detail)
     named = {name.lower() for name, _ in content.headers}
     for member, header in (("in_reply_to", "In-Reply-To"), ("references", "References")):
@@ -311,7 +313,9 @@ def _filename_errors(pointer: str, name: str) -> Iterator[FieldError]:
         yield FieldError(pointer, "too_long", f"{FILENAME_LIMIT} characters are the limit.")
     elif found := _NOT_NAME.search(name):
         yield FieldError(pointer, "invalid_filename", _found(found, "a plain file name"))
-    elif not name or name[0] in ". " or name[-1] in ". " or _DEVICE.fullmatch(name):
+    elif not name:
+        yield FieldError(pointer, "invalid_filename", "The file has no name.")
+    elif name[0] in ". " or name[-1] in ". " or _DEVICE.fullmatch(name):
         detail = "A file name has no full stop or space at its ends and is no name of a device."
         yield FieldError(pointer, "invalid_filename", detail)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from undosend.domain.email import NEVER, Content, Email, File, Recipient, Row, State
 from undosend.domain.errors import FieldError, InvalidEmail, UndosendError
-from undosend.domain.holding import USUAL, HoldPolicy, Timing, hold_of
+from undosend.domain.holding import USUAL, HoldPolicy, Timing, hold_of, past
 from undosend.domain.ids import new_id
 from undosend.domain.message import message_id
 from undosend.domain.rules import missing, too_large, violations
@@ -33,6 +33,8 @@ def objections(submission: Submission, policy: HoldPolicy, now: int) -> list[Fie
     if submission.timing is not None:
         wrong += missing(submission.content)
         wrong += hold_of(submission.timing, policy, now)[1]
+    elif submission.expires_at is not None and submission.expires_at <= now:
+        wrong.append(past("/expires_at"))
     return wrong
 
 

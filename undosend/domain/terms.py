@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from undosend.domain.addresses import AddressError, mailbox
+from undosend.domain.addresses import AddressError, displayed, mailbox
 from undosend.domain.email import Content
 
 _WORD = re.compile(r"\w+")
@@ -22,8 +22,10 @@ def terms_of(content: Content) -> frozenset[str]:
     if content.sender:
         people.append(content.sender)
     emails = _folded("\n".join([person.email for person in people]))
-    texts = _folded("\n".join([content.subject, *[person.name for person in people]]))
-    terms = {f"w:{word[:_LONGEST]}" for word in _WORD.findall(f"{emails}\n{texts}")}
+    texts = [content.subject, *[person.name for person in people]]
+    if "xn--" in emails:
+        texts += map(displayed, emails.split("\n"))
+    terms = {f"w:{word[:_LONGEST]}" for word in _WORD.findall(_folded("\n".join([emails, *texts])))}
     terms.update(f"a:{email}" for email in emails.split("\n") if email)
     terms.update(tag_term(name, value) for name, value in content.tags)
     return frozenset(terms)

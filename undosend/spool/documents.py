@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -55,6 +55,11 @@ def file_of(values: Sequence[Any]) -> File:
     """Return the file that the columns of table ``attachments`` make."""
     id_, _, *described, body = values
     return File(Attachment(id_, *described), body)
+
+
+def in_order(files: Iterable[File]) -> tuple[File, ...]:
+    """Return the files in the order of their ids, which is that in which they were attached."""
+    return tuple(sorted(files, key=lambda file: file.attachment.id))
 
 
 def addressed_values(email_id: str, recipients: Sequence[Recipient]) -> Sequence[tuple[Any, ...]]:

@@ -87,6 +87,11 @@ class MemorySpool:
         self._tell(replace(row, updated_at=change.at), told(change.event, row.state))
         return row
 
+    async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
+        """Make the change as ``change`` does; return the whole email as of the same moment."""
+        row = await self.change(change, rewrite)
+        return self._emails[row.id]
+
     async def change_group(
         self, change: Change, group_id: str
     ) -> Mapping[str, Row | UndosendError]:
@@ -129,6 +134,10 @@ class MemorySpool:
         """Return the email's attachments with their bytes, in order."""
         self._find(account, email_id)
         return sorted(self._files[email_id], key=lambda file: file.attachment.id)
+
+    async def whole(self, account: str, email_id: str) -> New:
+        """Return the email and its attachments with their bytes, as of one moment."""
+        return self._find(account, email_id), await self.files(account, email_id)
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes."""

@@ -187,6 +187,9 @@ class Spool(Protocol):
             EmailNotFound, WrongState, VersionMismatch: nothing was written.
         """
 
+    async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
+        """Make the change as ``change`` does; return the whole email as of the same moment."""
+
     async def change_group(
         self, change: Change, group_id: str
     ) -> Mapping[str, Row | UndosendError]:
@@ -210,6 +213,12 @@ class Spool(Protocol):
 
     async def files(self, account: str, email_id: str) -> Sequence[File]:
         """Return the email's attachments with their bytes, in the order of their ids.
+
+        Raises EmailNotFound.
+        """
+
+    async def whole(self, account: str, email_id: str) -> New:
+        """Return the email and its attachments with their bytes, as of one moment.
 
         Raises EmailNotFound.
         """

@@ -30,11 +30,16 @@ BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
 _ALLOWED = (
-    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, "
-    "Mail-From, Prefer, Rcpt-To, X-Batch-Validation"
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
+    "Rcpt-To, X-Batch-Validation"
 )
 _EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
-_TELLING = ("Content-Type", "Mail-From", "Rcpt-To")  # what is asked for, not how
+_TELLING = (
+    "Content-Type",
+    "Mail-From",
+    "Rcpt-To",
+    "X-Batch-Validation",
+)  # what is asked for, not how
 _PREFLIGHT_SECONDS = 600
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -95,13 +100,14 @@ class Handler(RequestHandler):
 
     def options(self, *_path: str) -> None:
         """Let a page of an origin that the operator named call us (CORS preflight)."""
-        headers = self.request.headers
-        allowed = "Access-Control-Allow-Origin" in self._headers
-        if not allowed or "Access-Control-Request-Method" not in headers:
+        if not self._origins:
             raise HTTPError(405)
-        self.set_header("Access-Control-Allow-Methods", ", ".join(self._allowed()))
-        self.set_header("Access-Control-Allow-Headers", _ALLOWED)
-        self.set_header("Access-Control-Max-Age", str(_PREFLIGHT_SECONDS))
+        methods = ", ".join(self._allowed())
+        self.set_header("Allow", methods)
+        if "Access-Control-Allow-Origin" in self._headers:
+            self.set_header("Access-Control-Allow-Methods", methods)
+            self.set_header("Access-Control-Allow-Headers", _ALLOWED)
+            self.set_header("Access-Control-Max-Age", str(_PREFLIGHT_SECONDS))
         self.empty()
 
     def prepare(self) -> Awaitable[None] | None:
@@ -199,7 +205,10 @@ class Handler(RequestHandler):
 
     def parameter(self, name: str) -> str | None:
         """Return the query parameter as it was given; more than once is a mistake."""
-        given = self.get_query_arguments(name, strip=False)
+        try:
+            given = self.get_query_arguments(name, strip=False)
+        except HTTPError:
+            raise BadRequest("bad_parameter", f"{name} is not UTF-8.") from None
         if len(given) > 1:
             raise BadRequest("bad_parameter", f"{name} is there more than once.")
         return given[0] if given else None
@@ -274,11 +283,15 @@ class Handler(RequestHandler):
         """Answer with the problem that the error is."""
         error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
         self.problem_code = error.code
+        self.set_status(KINDS[error.code].status)
+        self.refuse(error)
+
+    def refuse(self, error: UndosendError) -> None:
+        """Finish with the problem document; the status is set."""
         for name, value in headers(error).items():
             self.set_header(name, value)
         if error.code == "method_not_allowed":
             self.set_header("Allow", ", ".join(self._allowed()))
-        self.set_status(KINDS[error.code].status)
         kind = "json" if _only_json(self.request.headers.get("Accept", "")) else "problem+json"
         self.set_header("Content-Type", f"application/{kind}")
         document = problem(error, base_url=self.base_url, instance=self.request.path)

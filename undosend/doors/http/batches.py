@@ -96,8 +96,8 @@ class BatchHandler(MailHandler):
         if email_id is None:
             if isinstance(given, UndosendError):
                 return given
-            wrong = self.outbox.objections(given)
-            return InvalidEmail(wrong or [FieldError("", "refused", "It was refused before.")])
+            again = self.outbox.refusal(self.account, given)
+            return again or InvalidEmail([FieldError("", "refused", "It was refused before.")])
         try:
             return await self.outbox.get(self.account, email_id)
         except EmailNotFound as deleted:

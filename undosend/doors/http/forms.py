@@ -56,7 +56,7 @@ class Form:
                     kind = event.header("Content-Type")
                     self._parts.append(Part(event.name, event.filename, kind))
         except MultipartError as error:
-            self._trouble = str(error)
+            self._trouble = str(error.args[0] if error.args else error)
             self._parts.clear()
 
     def parts(self) -> list[Part]:
@@ -69,7 +69,7 @@ class Form:
             try:
                 self._parser.close()
             except MultipartError as error:
-                self._trouble = str(error)
+                self._trouble = str(error.args[0] if error.args else error)
         if self._trouble is not None:
             raise BadRequest("malformed_form", f"The form cannot be read: {self._trouble}.")
         return self._parts

@@ -41,8 +41,10 @@ _CODES = {
     "dict_type": ("invalid_type", "This must be an object."),
     "model_type": ("invalid_type", "This must be an object."),
     "model_attributes_type": ("invalid_type", "This must be an object."),
-    "greater_than_equal": ("out_of_range", ""),
-    "less_than_equal": ("out_of_range", ""),
+    **dict.fromkeys(
+        ("greater_than_equal", "less_than_equal"),
+        ("out_of_range", "A delay is 0 to 2592000 seconds, which are thirty days."),
+    ),
     "string_pattern_mismatch": (
         "invalid_text",
         "This takes 1 to 256 ASCII letters, digits, underscores and hyphens.",

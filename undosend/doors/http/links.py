@@ -7,14 +7,13 @@ button, because mail scanners and previews follow every link they find.
 from __future__ import annotations
 
 from tornado.template import Loader
-from tornado.web import HTTPError
 
 from undosend.domain.email import Email, State
 from undosend.domain.errors import UndosendError
 from undosend.doors.http import answers
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.pages import READING
-from undosend.doors.http.problems import KINDS
+from undosend.doors.http.problems import BadRequest
 
 _UNSENT = {
     State.CANCELED: "was canceled",
@@ -55,23 +54,24 @@ class UndoLinkHandler(MailHandler):
         """Undo."""
         self.octets()
         account, email_id, revision = self._meant(token)
-        try:
-            email = await self.outbox.undo(account, email_id, revision=revision)
-        except UndosendError as refused:
-            if not self._for_a_person() or refused.code == "unavailable":
-                raise
-            self.set_status(KINDS[refused.code].status)
-            self._page("Not undone", str(refused))
-            return
+        email = await self.outbox.undo(account, email_id, revision=revision)
         if self._for_a_person():
             self._page("Undone", "The email is a draft again. It was not sent.")
         else:
             self.answer(answers.undone(email.row))
 
+    def refuse(self, error: UndosendError) -> None:
+        """Tell a person in a page what a program is told in a problem."""
+        if self._for_a_person() and error.code != "unavailable":
+            self._page("Not undone" if self.request.method == "POST" else "No undo", str(error))
+        else:
+            super().refuse(error)
+
     def _meant(self, token: str) -> tuple[str, str, int]:
         text = self.desk.view.signer.read(answers.UNDO, token)
         if text is None:
-            raise HTTPError(404)
+            detail = "This is no undo link of ours; a part of it may have been lost in copying."
+            raise BadRequest("not_found", detail)
         account, email_id, revision = text.rsplit(" ", 2)
         return account, email_id, int(revision)
 

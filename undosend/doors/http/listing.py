@@ -167,5 +167,8 @@ def _message_id(given: str | None) -> str | None:
         return None
     bracketed = given if given.startswith("<") else f"<{given}>"
     if not REFERENCE.fullmatch(bracketed):
-        raise BadRequest("bad_parameter", "message_id takes one Message-ID: <left@right>.")
+        raise BadRequest(
+            "bad_parameter",
+            "message_id takes one Message-ID, with its angle brackets or without.",
+        )
     return bracketed

@@ -82,5 +82,5 @@ class OneEmail(MailHandler):
     def prepare(self) -> None:
         """Look at the id before anyone else does."""
         super().prepare()
-        if not EMAIL_ID.fullmatch(self.path_args[0]):
+        if self.request.method != "OPTIONS" and not EMAIL_ID.fullmatch(self.path_args[0]):
             raise EmailNotFound(self.path_args[0])

@@ -70,9 +70,7 @@ class DevInboxHandler(Handler):
     def delete(self) -> None:
         """Empty it."""
         self.inbox.clear()
-        self.set_status(204)
-        self.clear_header("Content-Type")
-        self.finish()
+        self.empty()
 
 
 class MetricsHandler(Handler):

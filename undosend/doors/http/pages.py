@@ -18,10 +18,13 @@ from undosend.doors.http.base import Handler
 from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.problems import KINDS, problem
 
-READING = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
+READING = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 """Content-Security-Policy of a page that is read: it runs nothing."""
 
-TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'"
+TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:"
 """Of the page that calls the API: scripts of ours only, and nobody else hears of it."""
 
 _HTML = "text/html; charset=UTF-8"

@@ -87,8 +87,8 @@ def _instant(value: Any) -> int:
     """Return microseconds from RFC 3339 text with an offset (never a guess at what was meant)."""
     try:
         at = instant(value) if isinstance(value, str) else None
-    except ValueError as error:
-        raise _wrong("invalid_time", f"There is no such time: {error}.") from None
+    except ValueError:
+        raise _wrong("invalid_time", "There is no such day, or no such time of the day.") from None
     if at is None:
         raise _wrong(
             "invalid_time",
@@ -140,7 +140,7 @@ def _message_id(value: Any) -> str:
     bracketed = value if value.startswith("<") else f"<{value}>"
     if not REFERENCE.fullmatch(bracketed):
         detail = (
-            "A Message-ID is <left@right>: at most 250 ASCII characters, no space. "
+            "A Message-ID is 1 to 250 ASCII characters in angle brackets, without space. "
             "Give several as a list."
         )
         raise _wrong("invalid_message_id", detail)

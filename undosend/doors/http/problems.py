@@ -95,9 +95,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not_held": Kind(
         409,
-        "The email is not held",
+        "The email, or the revision that was meant, is not held",
         "Undo, cancel, reschedule and send-now are for emails that wait for their time, and this "
-        "one does not.",
+        "one does not; or an undo link is for a revision that was undone before.",
         "Send a draft to hold it; reopen an email that has ended. The member email_status says "
         "which it is.",
     ),

@@ -25,7 +25,7 @@ ENVELOPE = frozenset({"mail_from", "rcpt_to"})
 PARAMETERS = ENVELOPE | {"delay_seconds", "scheduled_at", "expires_at", "group_id", "draft"}
 
 _HEADERS = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
-_NUMBER = re.compile("[0-9]{1,18}")
+_NUMBER = re.compile("-?[0-9]{1,18}")
 _NAME, _TYPE = "message.eml", "message/rfc822"
 
 
