@@ -25,6 +25,7 @@ from undosend.spool.documents import (
     email_of,
     file_of,
     file_values,
+    lease_values,
     logged_of,
     receipt_of,
     receipt_values,
@@ -177,12 +178,12 @@ class SqlSpool:
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:
         """Let the leases that are still ours and have not begun to send end later."""
-        await self._write(Ask(self._sql.renew, _lines(leases), {"until": until}))
+        await self._write(Ask(self._sql.renew, lease_values(leases), {"until": until}))
 
     async def give_back(self, leases: Sequence[Lease], *, counted: bool) -> None:
         """End the leases of emails that wait; counted: the claim was made, without outcome."""
         given = {"uncounted": 0 if counted else 1}
-        await self._write(Ask(self._sql.give_back, _lines(leases), given))
+        await self._write(Ask(self._sql.give_back, lease_values(leases), given))
 
     async def lapsed(self, *, at: int) -> Sequence[Row]:
         """Return the rows whose lease has ended by ``at`` without an outcome."""
@@ -397,7 +398,3 @@ class SqlSpool:
                 end = looked[0][0] if len(looked) > 1 else None
             pages.append(Page(emails[::-1] if listing.upwards else emails, end))
         return pages
-
-
-def _lines(leases: Sequence[Lease]) -> Sequence[Line]:
-    return [(lease.account, lease.email_id, lease.revision, lease.token) for lease in leases]
