@@ -467,6 +467,41 @@ async def test_suspect_waits_until_nobody_is_on_the_way_and_nobody_spins(world: 
     assert world.relay.peak == 1
 
 
+async def test_suspect_is_alone_also_where_new_mail_goes_before_a_backlog(world: World) -> None:
+    late = await world.submit()
+    world.clock.advance(60)
+    await world.spool.add([(suspect := as_suspect(late, due_at=world.clock.now()), ())])
+    world.stage.stop_at("dial")
+
+    await world.releaser.run_once()
+
+    assert [a.lease.email_id for a in world.releaser._in_hand.values()] == [suspect.row.id]
+    world.stage.let_go()
+    await world.look()
+    await world.look()
+    assert await states(world, suspect, late) == [State.SENT, State.SENT]
+
+
+async def test_suspect_behind_which_new_mail_keeps_coming_has_its_turn(world: World) -> None:
+    suspect = await suspected(world)
+    world.clock.advance(60)
+    new = []
+    world.stage.stop_at("dial")
+    for _ in range(3):
+        new.append(await world.submit())
+        await world.releaser.run_once()
+
+    assert len(world.releaser._in_hand) == 1
+    world.stage.let_go()
+    await world.releaser.idle()
+    await world.look()
+
+    assert await states(world, suspect) == [State.SENT]
+    await world.look()
+    await world.look()
+    assert set(await states(world, *new)) == {State.SENT}
+
+
 async def test_others_go_on_as_soon_as_the_suspect_is_past_its_marker(world: World) -> None:
     suspect, others = await suspected(world), [await world.submit() for _ in range(3)]
     world.stage.stop_at("offered", "DATA")

@@ -94,12 +94,13 @@ class Releaser:
         if agenda.expires_at <= now:
             await self._expire(now)
         room = 0 if agenda.paused else self._relay.room()
-        self._held_up = False
+        held_up = False
         if agenda.due_at <= now and room and not self._stopping:
             claimed = await self._claim(now, room, agenda.due_at)
             if claimed < room:  # all that may be is in hand; what comes next?
                 agenda = await self._spool.agenda()
-                self._held_up = agenda.due_at <= now and bool(self._dialing())
+                held_up = agenda.due_at <= now and bool(self._dialing())
+        self._held_up = held_up
         return self._next_look(now, agenda)
 
     def wake(self) -> None:
@@ -137,10 +138,11 @@ class Releaser:
         dialing = self._dialing()
         if any(attempt.suspect for attempt in dialing):
             return 0
-        self._fresh_first = longest_due < now - _FRESH and not self._fresh_first
+        turn = not self._fresh_first and not self._held_up  # a suspect waits for its own
+        self._fresh_first = longest_due < now - _FRESH and turn
         claimed = 0
         for since in (now - _FRESH, 0) if self._fresh_first else (0,):
-            if claimed < room:
+            if claimed < room and not any(attempt.suspect for attempt in self._dialing()):
                 alone = not dialing and not claimed
                 claimed += await self._take(now, room - claimed, since=since, alone=alone)
         return claimed

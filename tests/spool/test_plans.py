@@ -139,7 +139,9 @@ def test_a_claim_reads_as_many_rows_as_it_takes(
 
     connection.set_progress_handler(step, 10)
     due, claim = STATEMENTS.due, STATEMENTS.claim
-    found = connection.execute(due.sql, {**due.fixed, "at": 10**9, "limit": 5}).fetchall()
+    found = connection.execute(
+        due.sql, {**due.fixed, "since": 0, "at": 10**9, "limit": 5}
+    ).fetchall()
     keys = json.dumps([line[:2] for line in found])
     given = {"until": 10**9, "token": "t", "rows": keys}
     claimed = connection.execute(claim.sql, {**claim.fixed, **given}).rowcount

@@ -20,7 +20,7 @@ from undosend.domain.email import (
     Row,
     State,
 )
-from undosend.spool.port import Logged, Receipt
+from undosend.spool.port import Lease, Logged, Receipt
 from undosend.spool.tables import emails
 
 ROW_WIDTH = len(emails.columns)
@@ -146,3 +146,8 @@ def content_of(text: str) -> Content:
         raw=parts.get("raw"),
         message_id=parts.get("message_id"),
     )
+
+
+def lease_values(leases: Sequence[Lease]) -> Sequence[Sequence[Any]]:
+    """Return what names the leases in a statement."""
+    return [(lease.account, lease.email_id, lease.revision, lease.token) for lease in leases]

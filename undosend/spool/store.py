@@ -15,6 +15,7 @@ from undosend.domain.email import NEVER, Email, File, Row, State
 from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
 from undosend.spool.documents import (
     file_of,
+    lease_values,
     logged_of,
     receipt_of,
     row_of,
@@ -168,12 +169,12 @@ class SqlSpool:
 
     async def renew(self, leases: Sequence[Lease], *, until: int) -> None:
         """Let the leases that are still ours and have not begun to send end later."""
-        await self._write(Ask(self._sql.renew, _lines(leases), {"until": until}))
+        await self._write(Ask(self._sql.renew, lease_values(leases), {"until": until}))
 
     async def give_back(self, leases: Sequence[Lease], *, counted: bool) -> None:
         """End the leases of emails that wait; counted: the claim was made, without outcome."""
         given = {"uncounted": 0 if counted else 1}
-        await self._write(Ask(self._sql.give_back, _lines(leases), given))
+        await self._write(Ask(self._sql.give_back, lease_values(leases), given))
 
     async def lapsed(self, *, at: int) -> Sequence[Row]:
         """Return the rows whose lease has ended by ``at`` without an outcome."""
@@ -213,7 +214,3 @@ class SqlSpool:
 
     async def _read(self, ask: Ask) -> Sequence[Line]:
         return await self._reader.submit(self._ask, ask)
-
-
-def _lines(leases: Sequence[Lease]) -> Sequence[Line]:
-    return [(lease.account, lease.email_id, lease.revision, lease.token) for lease in leases]
