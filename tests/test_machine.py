@@ -1,6 +1,7 @@
 """Any sequence of wishes, answers, faults, crashes and pauses keeps every promise.
 
-``UNDOSEND_MACHINE_RUNS`` sets how many plays there are for each store, of 50 steps each.
+``UNDOSEND_MACHINE_RUNS`` sets how many plays there are for each store, of 50 steps each;
+``UNDOSEND_MACHINE_SHRINK`` lets Hypothesis look for the shortest one that fails (minutes).
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ from undosend.domain.submission import Submission
 from undosend.hub import Hub
 
 RUNS = int(os.environ.get("UNDOSEND_MACHINE_RUNS", "0"))
+SHRINK = "UNDOSEND_MACHINE_SHRINK" in os.environ
 BUDGET = {"memory": RUNS or 140, "sqlite": RUNS or 60}
 
 CALLS = (
     *("claim", "give_back", "renew", "lapsed", "overdue", "agenda", "files", "get"),
-    *("begin", "defer", "reject", "accept", "accept_some", "lose", "expire"),
+    *("begin", "defer", "reject", "accept", "accept_some", "lose", "expire", "begin", "begin"),
 )
 POINTS = tuple(
     point
@@ -59,6 +61,8 @@ POINTS = tuple(
 ) + ("dial", "offered", "DATA", "dot", "dot", "DATA")
 WISHES = ("undo", "cancel", "reopen", "delete", "send", "send_now", "reschedule", "edit", "attach",
           "detach")
+
+MOVING = {State.HELD, State.RETRYING, State.SENDING}
 
 picks = st.integers(0, 30)
 delays = st.sampled_from((0, 0, 0, 10, 60))
@@ -235,9 +239,11 @@ class Machine(RuleBasedStateMachine):
     # Wishes.
 
     def chosen(self, pick: int) -> str | None:
-        """Return one of the emails; the youngest are more likely."""
-        alive = sorted(self.it.judge.rows, reverse=True)
-        return alive[pick % min(len(alive), 1 + pick // 2)] if alive else None
+        """Return one of the emails, rather one that is under way."""
+        rows = self.it.judge.rows
+        moving = [id_ for id_, row in rows.items() if row.state in MOVING]
+        alive = moving if moving and pick % 3 else list(rows)
+        return alive[pick // 3 % len(alive)] if alive else None
 
     def has_emails(self) -> bool:
         return self.play is not None and bool(self.play.judge.rows)
@@ -406,11 +412,111 @@ USUAL = settings(
     suppress_health_check=list(HealthCheck),
     database=None,
     print_blob=True,
+    phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
 )
 
 
-@pytest.mark.timeout(3600 if RUNS else 120)
+@pytest.mark.timeout(7200 if RUNS else 120)
 @pytest.mark.parametrize("store", STORES)
 def test_every_promise_is_kept_whatever_happens(store: str) -> None:
     machine = type("Machine", (Machine,), {"store": store})
-    run_state_machine_as_test(machine, settings=settings(USUAL, max_examples=BUDGET[store]))
+    budget = settings(USUAL, max_examples=BUDGET[store], derandomize=not RUNS)
+
+    run_state_machine_as_test(machine, settings=budget)
+
+
+# That it can fail.
+
+UNDO, BEGIN, LOSE = RULES[Event.UNDO], RULES[Event.BEGIN], RULES[Event.LOSE]
+
+WRONG_RULES = {
+    "undo although an attempt was uncertain": (replace(UNDO, when=(Condition.UNACCEPTED,)), "P"),
+    "undo although somebody has it": (replace(UNDO, when=(Condition.CERTAIN,)), "P"),
+    "undo while sending": (replace(UNDO, sources=UNDO.sources | {State.SENDING}), "P"),
+    "no fencing token": (
+        replace(
+            BEGIN, when=(), writes={**BEGIN.writes, "lease_token": lambda _, change: change.token}
+        ),
+        "P",
+    ),
+    "a doubt is not recorded": (
+        replace(LOSE, writes={**LOSE.writes, "uncertain": lambda row, _: row.uncertain}),
+        "P17",
+    ),
+    "hold tries again": (replace(LOSE, to=((None, State.RETRYING),)), "P15"),
+}
+
+_mark, _conclude, _write, _change = (
+    Attempt._mark, Attempt._conclude, Attempt._write, Attempt._change)
+
+
+async def no_marker(_: Attempt) -> bool:
+    return True
+
+
+async def failed_marker_is_taken_for_committed(self: Attempt) -> bool:
+    try:
+        return await _mark(self)
+    except Unavailable:
+        return True
+
+
+async def broken_line_is_taken_for_a_refusal(self: Attempt, email: Email, result: Result) -> None:
+    await _conclude(self, email, replace(result, uncertain=()))
+
+
+async def restart_resets_what_was_sending(self: Attempt, reason: str) -> None:
+    await _write(self, _change(self, Event.DEFER, due_at=self._shared.clock.now()))
+
+
+async def results_are_forgotten(self: Attempt, change: Any, results: Any = ()) -> None:
+    await _write(self, change)
+
+
+def dead_relay_costs_attempts(self: Attempt, event: Event, **brought: Any) -> Any:
+    return _change(self, event, **(brought | ({"attempts": 1} if "attempts" in brought else {})))
+
+
+WRONG_ATTEMPTS = {
+    "_mark": (no_marker, failed_marker_is_taken_for_committed),
+    "_conclude": (broken_line_is_taken_for_a_refusal,),
+    "lose": (restart_resets_what_was_sending,),
+    "_write": (results_are_forgotten,),
+    "_change": (dead_relay_costs_attempts,),
+}
+
+
+def breach() -> str:
+    """Return what the machine finds within its budget."""
+    budget = settings(USUAL, max_examples=BUDGET["memory"], derandomize=True)
+    with pytest.raises(AssertionError) as found:
+        run_state_machine_as_test(Machine, settings=budget)
+    return str(found.value)
+
+
+@pytest.mark.parametrize("name", WRONG_RULES)
+def test_each_wrong_rule_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule_, promise = WRONG_RULES[name]
+    event = next(event for event in RULES if RULES[event].told == rule_.told)
+    monkeypatch.setitem(RULES, event, rule_)  # type: ignore[arg-type] # it is a dict
+
+    print(breach())
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [(method, wrong) for method, all_ in WRONG_ATTEMPTS.items() for wrong in all_],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_each_wrong_attempt_is_found(
+    method: str, wrong: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Attempt, method, wrong)
+
+    print(breach())
+
+
+def test_who_mails_everybody_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("undosend.attempt.still_open", tuple)
+
+    print(breach())

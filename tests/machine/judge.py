@@ -79,7 +79,8 @@ class Judge:
         self.rows: dict[str, Row] = {}
         self.deleted: set[str] = set()
         self.failures = 0
-        self.dialed_at: int | None = None
+        self.turn_at: int | None = None
+        self.one_process = True
 
     def hold(self, promise: str, *, kept: bool, about: object = "") -> None:
         """Note a breach unless the promise is kept."""
@@ -121,12 +122,13 @@ class Judge:
 
     # The relay.
 
-    def dialed(self, at: int, *, breaker_open: bool) -> None:
-        """Somebody connects."""
-        last, self.dialed_at = self.dialed_at, at
+    def turned_to(self, at: int, *, breaker_open: bool) -> None:
+        """An email has got its turn; it will connect."""
+        last, self.turn_at = self.turn_at, at
         due = last is None or at - last >= 30 * SECOND
-        self.hold("five failures open the breaker", kept=breaker_open or self.failures < 5)
-        self.hold("P26 one probe in 30 s", kept=due or not breaker_open, about=(last, at))
+        if self.one_process:
+            self.hold("P26 five failures open", kept=breaker_open or self.failures < 5)
+            self.hold("P26 one probe in 30 s", kept=due or not breaker_open, about=(last, at))
 
     def offered(self, at: int, email: Email, revision: int, rcpt_to: Sequence[str]) -> None:
         """Somebody says MAIL and RCPT, of an email that the store has as this one."""

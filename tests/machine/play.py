@@ -45,6 +45,8 @@ class Traps(Stage):
         self.laid: list[str] = []
         self.caught: list[tuple[str, asyncio.Future[None]]] = []
         self.steps = 0
+        self.slow = False
+        """Somebody was caught between the question for room and his turn."""
 
     def note(self, fact: str) -> None:
         """Count it: who waits for calm must know that something happened."""
@@ -57,6 +59,7 @@ class Traps(Stage):
             self.laid.remove(point)
             caught = asyncio.get_running_loop().create_future()
             self.caught.append((point, caught))
+            self.slow |= point.startswith("claim")
             await caught
 
     def free(self, which: int | None = None) -> None:
@@ -145,7 +148,10 @@ class ScriptedRelay:
     @asynccontextmanager
     async def dialogue(self) -> AsyncIterator[ScriptedDialogue]:
         self.busy += 1
+        self.play.judge.one_process &= not self.play.traps.slow
+        self.play.judge.turned_to(self.play.clock.now(), breaker_open=self.breaker.open)
         try:
+            await asyncio.sleep(0)  # who was claimed together has his turn together
             yield ScriptedDialogue(self)
         finally:
             self.busy -= 1
@@ -180,7 +186,6 @@ class ScriptedDialogue:
         with suppress(KeyError):
             email = await play.peek(id_)
             judge.offered(play.clock.now(), email, self._revision[1], rcpt_to)
-        judge.dialed(play.clock.now(), breaker_open=breaker.open)
         breaker.begun()
         await play.traps.come_to("dial")
         self._script = self._relay.next_script()
@@ -337,7 +342,7 @@ class Play:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.relay.breaker = Breaker(self.clock)
-        self.judge.failures, self.judge.dialed_at = 0, None
+        self.judge.failures, self.judge.turn_at = 0, None
         self.judge.hold("nobody keeps a line", kept=self.relay.busy == 0)
         self.releaser = self._start()
         if recover:
@@ -350,6 +355,7 @@ class Play:
 
     async def pause(self) -> None:
         """Another takes over; this one is paused where it is, and may go on some day."""
+        self.judge.one_process = False  # each has a breaker of his own, but here they share one
         self._paused.append(self.releaser)
         if self._looking:
             self._others.append(self._looking)
