@@ -54,19 +54,33 @@ CALLS = (
     *("claim", "give_back", "renew", "lapsed", "overdue", "agenda", "files", "get"),
     *("begin", "defer", "reject", "accept", "accept_some", "lose", "expire", "begin", "begin"),
 )
-POINTS = tuple(
-    point
-    for call in ("claim", "give_back", "files", "begin", "defer", "reject", "accept", "lose")
-    for point in (call, f"{call} committed")
-) + ("dial", "offered", "DATA", "dot", "dot", "DATA")
-WISHES = ("undo", "cancel", "reopen", "delete", "send", "send_now", "reschedule", "edit", "attach",
-          "detach")
+POINTS = (
+    tuple(
+        point
+        for call in ("claim", "give_back", "files", "begin", "defer", "reject", "accept", "lose")
+        for point in (call, f"{call} committed")
+    )
+    + ("dial", "offered", "DATA", "dot") * 4
+    + ("begin",) * 3
+)
+WISHES = (
+    "undo",
+    "cancel",
+    "reopen",
+    "delete",
+    "send",
+    "send_now",
+    "reschedule",
+    "edit",
+    "attach",
+    "detach",
+)
 
 MOVING = {State.HELD, State.RETRYING, State.SENDING}
 
 picks = st.integers(0, 30)
 delays = st.sampled_from((0, 0, 0, 10, 60))
-people = st.sampled_from(((BOB,), (BOB,), (BOB, EVE), (BOB, EVE, JOE)))
+people = st.sampled_from(((BOB,), (BOB, EVE), (BOB, EVE, JOE)))
 codes = st.sampled_from((250, 250, 450, 550))
 scripts = st.one_of(
     st.sampled_from(
@@ -82,6 +96,8 @@ scripts = st.one_of(
             Script("gone"),
             Script("hung up"),
             Script("poison"),
+            Script({BOB: 250, "*": 450}),
+            Script({BOB: 250, "*": 450}),
             Script({"*": 421}),
             Script({"*": 550}),
         )
@@ -177,8 +193,11 @@ class Machine(RuleBasedStateMachine):
                 judge.given_up(emails[line.email_id])
         census = self.go(self.it.store.census())
         judge.hold("P4 the census counts all", kept=sum(census.values()) == len(emails))
-        judge.hold("P1 what was acknowledged is there", about=self.acknowledged,
-                   kept=self.acknowledged <= set(judge.lines))
+        judge.hold(
+            "P1 what was acknowledged is there",
+            about=self.acknowledged,
+            kept=self.acknowledged <= set(judge.lines),
+        )
         for id_, email in emails.items():
             self.keeps(id_, email)
         breaches = judge.breaches + self.bad
@@ -188,10 +207,13 @@ class Machine(RuleBasedStateMachine):
     def keeps(self, id_: str, email: Email) -> None:
         """Judge whether the email has the content that it was given."""
         known, files = self.contents.setdefault(id_, (email.content, self.files_of(id_)))
-        self.it.judge.hold("P10 content is kept", kept=(
-            email.content == known
-            and email.attachments == tuple(file.attachment for file in files)
-        ))
+        self.it.judge.hold(
+            "P10 content is kept",
+            kept=(
+                email.content == known
+                and email.attachments == tuple(file.attachment for file in files)
+            ),
+        )
         if email.row.state is not State.DRAFT:
             self.it.frozen[id_, email.row.revision] = (known.text or "").encode()
 
@@ -200,8 +222,14 @@ class Machine(RuleBasedStateMachine):
 
     # New emails.
 
-    def new(self, to: tuple[str, ...], delay: int | None, files: int, expires: int | None,
-            group: str | None) -> Submission:
+    def new(
+        self,
+        to: tuple[str, ...],
+        delay: int | None,
+        files: int,
+        expires: int | None,
+        group: str | None,
+    ) -> Submission:
         until = expires and self.it.clock.now() + expires * SECOND
         timing = None if delay is None else Timing(delay_seconds=delay, expires_at=until)
         given = [a_file(b"octets %d" % number) for number in range(files)]
@@ -249,8 +277,12 @@ class Machine(RuleBasedStateMachine):
         return self.play is not None and bool(self.play.judge.rows)
 
     @precondition(has_emails)
-    @rule(pick=picks, wish=st.sampled_from(WISHES),
-          condition=st.sampled_from((None, None, 0, 1)), seconds=delays)
+    @rule(
+        pick=picks,
+        wish=st.sampled_from(WISHES),
+        condition=st.sampled_from((None, None, 0, 1)),
+        seconds=delays,
+    )
     def wish(self, pick: int, wish: str, condition: int | None, seconds: int) -> None:
         """Ask for something, now and then on condition of the present or an old version."""
         self.wished(pick, wish, condition, seconds)
@@ -282,8 +314,11 @@ class Machine(RuleBasedStateMachine):
             done = events == 1
         else:
             done = expected == "ok"
-            judge.hold("P9 the answer is true", about=(wish, row, answer, expected, version),
-                       kept=answer == ("ok" if expected == "repeat" else expected))
+            judge.hold(
+                "P9 the answer is true",
+                about=(wish, row, answer, expected, version),
+                kept=answer == ("ok" if expected == "repeat" else expected),
+            )
             judge.hold("one event each", kept=events == done, about=(wish, row, answer))
         if done:
             self.contents[id_] = after
@@ -293,7 +328,11 @@ class Machine(RuleBasedStateMachine):
                 judge.hold("P10 each byte is back", kept=self.files_of(id_) == files, about=id_)
 
     def calling(
-        self, wish: str, id_: str, version: int | None, seconds: int,
+        self,
+        wish: str,
+        id_: str,
+        version: int | None,
+        seconds: int,
         kept: tuple[Content, tuple[File, ...]],
     ) -> tuple[Callable[[], Awaitable[Any]], tuple[Content, tuple[File, ...]]]:
         """Return the call, and the content that the email has afterwards."""
@@ -304,7 +343,9 @@ class Machine(RuleBasedStateMachine):
             case "edit":
                 edited = replace(known, text=next(self.texts))
                 return (lambda: drafts.edit(ACCOUNT, id_, lambda _: edited, version=version)), (
-                    edited, files)
+                    edited,
+                    files,
+                )
             case "attach":
                 added = a_file(b"more octets")
                 return (
@@ -313,9 +354,10 @@ class Machine(RuleBasedStateMachine):
             case "detach":
                 gone = files[seconds % len(files)]
                 left = tuple(file for file in files if file is not gone)
-                return (
-                    lambda: drafts.detach(ACCOUNT, id_, gone.attachment.id, version=version)
-                ), (known, left)
+                return (lambda: drafts.detach(ACCOUNT, id_, gone.attachment.id, version=version)), (
+                    known,
+                    left,
+                )
             case "send" | "reschedule":
                 asked = getattr(outbox, wish)
                 return (lambda: asked(ACCOUNT, id_, timing, version=version)), kept
@@ -342,11 +384,15 @@ class Machine(RuleBasedStateMachine):
         expected = {row.id: answer_to(wish, row)[0] for row in group}
         done = {id_ for id_, code in expected.items() if code in {"ok", "repeat"}}
         ended = {id_ for id_, code in expected.items() if code == "not_held"}
-        self.it.judge.hold("P9 the group's answer is true", about=(outcome, expected), kept=(
-            set(outcome.done) == done
-            and set(outcome.ended) == ended
-            and set(outcome.too_late) == set(expected) - done - ended
-        ))
+        self.it.judge.hold(
+            "P9 the group's answer is true",
+            about=(outcome, expected),
+            kept=(
+                set(outcome.done) == done
+                and set(outcome.ended) == ended
+                and set(outcome.too_late) == set(expected) - done - ended
+            ),
+        )
 
     # Time, the relay, and misfortune. Few rules, for each play leaves some of them out.
 
@@ -447,7 +493,11 @@ WRONG_RULES = {
 }
 
 _mark, _conclude, _write, _change = (
-    Attempt._mark, Attempt._conclude, Attempt._write, Attempt._change)
+    Attempt._mark,
+    Attempt._conclude,
+    Attempt._write,
+    Attempt._change,
+)
 
 
 async def no_marker(_: Attempt) -> bool:

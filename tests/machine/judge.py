@@ -110,8 +110,11 @@ class Judge:
         self.hold("no line without cause", kept=(last and last.state) in sources, about=line)
         self.hold("a line leads where it says", kept=line.state is target, about=line)
         self.hold("versions have no gaps", kept=line.version == version + 1, about=line)
-        self.hold("only send makes a revision", about=line,
-                  kept=line.revision == revision + (kind == "held"))
+        self.hold(
+            "only send makes a revision",
+            about=line,
+            kept=line.revision == revision + (kind == "held"),
+        )
         if kind == "sending":
             seen.markers += 1
         if kind == "undone":
@@ -130,25 +133,30 @@ class Judge:
             self.hold("P26 five failures open", kept=breaker_open or self.failures < 5)
             self.hold("P26 one probe in 30 s", kept=due or not breaker_open, about=(last, at))
 
-    def offered(self, at: int, email: Email, revision: int, rcpt_to: Sequence[str]) -> None:
+    def offered(self, email: Email, revision: int, rcpt_to: Sequence[str]) -> None:
         """Somebody says MAIL and RCPT, of an email that the store has as this one."""
         if email.row.revision != revision or email.row.state not in WAITING:
             return  # undone or taken over; the marker will tell
         done = {Delivery.ACCEPTED, Delivery.REJECTED}
         still = [r.address for r in email.recipients if r.delivery not in done]
-        self.hold("P19 P20 only who is open is asked", kept=list(rcpt_to) == still,
-                  about=(email.row, rcpt_to))
-        self.hold("P12 nobody dials early", kept=at >= (email.row.release_at or 0),
-                  about=email.row)
+        self.hold(
+            "P19 P20 only who is open is asked",
+            kept=list(rcpt_to) == still,
+            about=(email.row, rcpt_to),
+        )
 
     def transmits(self, revision: Revision, took: Sequence[str]) -> None:
         """Somebody says DATA."""
         seen = self.seen[revision]
         seen.transmissions += 1
-        self.hold("the marker comes before DATA", kept=seen.transmissions <= seen.markers,
-                  about=revision)
-        self.hold("P19 who has it is not mailed again", about=(revision, took),
-                  kept=not seen.accepted.intersection(took))
+        self.hold(
+            "the marker comes before DATA", kept=seen.transmissions <= seen.markers, about=revision
+        )
+        self.hold(
+            "P19 who has it is not mailed again",
+            about=(revision, took),
+            kept=not seen.accepted.intersection(took),
+        )
 
     def copied(self, revision: Revision, rcpt_to: Sequence[str], octets: bytes) -> None:
         """The relay has a complete copy."""
@@ -181,14 +189,21 @@ class Judge:
             }
             seen.uncertain = max(seen.uncertain, row.uncertain)
         last = self.lines[row.id][-1]
-        self.hold("the log ends as the row stands", about=row, kept=(
-            (last.state, last.version, last.revision) == (row.state, row.version, row.revision)
-        ))
+        self.hold(
+            "the log ends as the row stands",
+            about=row,
+            kept=(
+                (last.state, last.version, last.revision) == (row.state, row.version, row.revision)
+            ),
+        )
         self.hold("acceptances are counted", kept=row.accepted == len(seen.accepted), about=row)
         self.hold("accepted is what the relay took", kept=seen.accepted <= seen.took, about=row)
         self.hold("each doubt has its marker", kept=row.uncertain <= seen.markers, about=row)
-        self.hold("P26 attempts are answers", about=row,
-                  kept=row.attempts <= seen.answered + row.uncertain)
+        self.hold(
+            "P26 attempts are answers",
+            about=row,
+            kept=row.attempts <= seen.answered + row.uncertain,
+        )
         if row.state is not SENDING:
             self.hold("P17 every doubt is recorded", kept=seen.lost <= row.uncertain, about=row)
         if row.state is State.SENT:
@@ -284,8 +299,10 @@ def answer_to(wish: str, row: Row, version: int | None = None) -> tuple[str, Sta
         return "too_late", state
     if wish == "reopen":
         return "not_final", state
-    if wish in {"undo", "cancel"} and (state is State.UNKNOWN or row.uncertain) and (
-        state is State.UNKNOWN or wish == "undo"
+    if (
+        wish in {"undo", "cancel"}
+        and (state is State.UNKNOWN or row.uncertain)
+        and (state is State.UNKNOWN or wish == "undo")
     ):
         return "delivery_uncertain", state
     return "not_held", state

@@ -65,7 +65,9 @@ class Traps(Stage):
     def free(self, which: int | None = None) -> None:
         """Let one go on, or all."""
         self.caught = [(point, held) for point, held in self.caught if not held.done()]
-        chosen = self.caught if which is None else self.caught[which % (len(self.caught) or 1) :][:1]
+        chosen = (
+            self.caught if which is None else self.caught[which % (len(self.caught) or 1) :][:1]
+        )
         for _, held in chosen:
             held.set_result(None)
 
@@ -185,7 +187,7 @@ class ScriptedDialogue:
         judge, play, breaker = self._judge, self._play, self._relay.breaker
         with suppress(KeyError):
             email = await play.peek(id_)
-            judge.offered(play.clock.now(), email, self._revision[1], rcpt_to)
+            judge.offered(email, self._revision[1], rcpt_to)
         breaker.begun()
         await play.traps.come_to("dial")
         self._script = self._relay.next_script()
@@ -293,8 +295,11 @@ class Play:
 
     def check_octets(self, revision: Revision, octets: bytes) -> None:
         """Judge whether what leaves is what was frozen."""
-        self.judge.hold("what leaves is what was sent", about=revision,
-                        kept=self.frozen.get(revision, b"\0") in octets)
+        self.judge.hold(
+            "what leaves is what was sent",
+            about=revision,
+            kept=self.frozen.get(revision, b"\0") in octets,
+        )
 
     async def calm(self) -> None:
         """Return when everybody has come as far as he can without time passing."""
