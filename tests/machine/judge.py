@@ -269,7 +269,9 @@ class Judge:
         self.hold("the log has an order", kept=all(a < b for a, b in pairwise(seqs)))
 
 
-def answer_to(wish: str, row: Row, version: int | None = None) -> tuple[str, State | None]:
+def answer_to(  # noqa: C901 - one list of cases, as people read it
+    wish: str, row: Row, version: int | None = None
+) -> tuple[str, State | None]:
     """Return the code that the wish must be answered with, and the state that follows.
 
     The code is ``ok`` where something happens, and ``repeat`` where it already has.

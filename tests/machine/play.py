@@ -48,7 +48,7 @@ class Traps(Stage):
         self.slow = False
         """Somebody was caught between the question for room and his turn."""
 
-    def note(self, fact: str) -> None:
+    def note(self, _fact: str) -> None:
         """Count it: who waits for calm must know that something happened."""
         self.steps += 1
 
@@ -178,7 +178,7 @@ class ScriptedDialogue:
         self._answered = False
 
     async def offer(
-        self, mail_from: str, rcpt_to: Sequence[str], message: Message
+        self, _mail_from: str, rcpt_to: Sequence[str], message: Message
     ) -> Offered | Unreached:
         named = _IDENTITY.search(bytes(message))
         assert named, "every message has our Message-ID"
@@ -285,8 +285,7 @@ class Play:
 
     async def peek(self, id_: str) -> Email:
         """Return how the email stands, past all traps and faults."""
-        found = await self.turns.take(lambda: self.store.page(ACCOUNT, Listing(200)))
-        return {email.row.id: email for email in found.emails}[id_]
+        return (await self.emails())[id_]
 
     async def emails(self) -> dict[str, Email]:
         """Return all that there is."""
