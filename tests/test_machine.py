@@ -65,7 +65,7 @@ WRONG_RULES: Mapping[str, tuple[Rule, Sequence[str]]] = {
         replace(
             BEGIN, when=(), writes={**BEGIN.writes, "lease_token": lambda _, change: change.token}
         ),
-        ["P12", "nothing leaves expired", "no line without cause", "P14"],
+        ["P12", "P14", "P19", "nothing leaves expired", "no line without cause"],
     ),
     "a doubt is not recorded": (
         replace(LOSE, writes={**LOSE.writes, "uncertain": lambda row, _: row.uncertain}),
@@ -122,7 +122,7 @@ WRONG_ATTEMPTS: Mapping[Callable[..., Any], tuple[str, Sequence[str]]] = {
     broken_line_is_taken_for_a_refusal: ("Attempt._conclude", ["P17", "P14"]),
     restart_resets_what_was_sending: ("Attempt.lose", ["P17", "P14"]),
     results_are_forgotten: ("Attempt._write", ["acceptances are counted"]),
-    dead_relay_costs_attempts: ("Attempt._change", ["P26"]),
+    dead_relay_costs_attempts: ("Attempt._change", ["P26", "P20"]),
     everybody_is_mailed_again: ("still_open", ["P19"]),
 }
 

@@ -397,6 +397,12 @@ class Machine(RuleBasedStateMachine):
         self.go(self.it.next_due(early))
         self.go(self.it.look())
 
+    @rule(last=st.sampled_from((250, "taken", 451)))
+    def half_is_taken(self, last: int | str) -> None:
+        """An email comes in that the relay takes for one recipient only, this time."""
+        self.submit([((BOB, EVE), 0, 0, None, None)], poisoned=False)
+        self.relay_says([Script({BOB: 250, "*": 450}, last)], 0)
+
     @rule(points=st.lists(st.sampled_from(POINTS), min_size=1, max_size=2))
     def trap(self, points: list[str]) -> None:
         self.it.traps.laid = points
