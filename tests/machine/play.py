@@ -152,6 +152,7 @@ class ScriptedRelay:
         self.busy += 1
         self.play.judge.one_process &= not self.play.traps.slow
         self.play.judge.turned_to(self.play.clock.now(), breaker_open=self.breaker.open)
+        self.breaker.begun()
         try:
             await asyncio.sleep(0)  # who was claimed together has his turn together
             yield ScriptedDialogue(self)
