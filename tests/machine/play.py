@@ -267,7 +267,7 @@ class Play:
             resend=judge.resend,
         )
         self.frozen: dict[Revision, bytes] = {}
-        """A text that the message of each revision must hold."""
+        """A text that the message of each revision must hold, once it was looked at."""
         self._looking: asyncio.Task[None] | None = None
         self._others: list[asyncio.Task[None]] = []
         self._paused: list[Releaser] = []
@@ -298,7 +298,7 @@ class Play:
         self.judge.hold(
             "what leaves is what was sent",
             about=revision,
-            kept=self.frozen.get(revision, b"\0") in octets,
+            kept=self.frozen.get(revision, b"") in octets,
         )
 
     async def calm(self) -> None:
