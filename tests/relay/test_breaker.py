@@ -6,6 +6,8 @@ import pytest
 
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.relay.breaker import Breaker
+from undosend.relay.smtp import SmtpRelay
+from undosend.relay.url import RelayAddress
 
 
 @pytest.fixture
@@ -158,3 +160,17 @@ def test_relay_that_was_dead_has_to_earn_it_anew(clock: ManualClock) -> None:
 def test_it_says_how_it_stands(clock: ManualClock) -> None:
     assert repr(Breaker(clock)) == "<Breaker closed, 0 failures>"
     assert repr(opened(clock)) == "<Breaker open, 5 failures>"
+
+
+async def test_probe_that_has_not_connected_yet_lets_no_second_one_through(
+    clock: ManualClock,
+) -> None:
+    address = RelayAddress("127.0.0.1", 25, implicit_tls=False, start_tls=False)
+    relay = SmtpRelay(address, clock=clock)
+    fail(relay._breaker, 5)
+    clock.advance(30)
+    assert relay.room() == 1
+
+    async with relay.dialogue():  # its files are being read, which may take a while
+        assert relay.room() == 0
+        assert relay.reopens_at() == clock.now() + 30 * SECOND

@@ -108,6 +108,7 @@ class SmtpRelay:
     async def dialogue(self) -> AsyncIterator[SmtpDialogue]:
         """Return a turn on a connection, which is reset, kept or dropped at the end."""
         self._busy += 1
+        self._breaker.begun()  # a probe is one from here on, however long its files take to read
         turn = SmtpDialogue(self, self._patience)
         try:
             yield turn
