@@ -18,8 +18,11 @@ from undosend.hub import Hub
 from undosend.settings import data
 from undosend.spool.memory import MemorySpool
 
-READING = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'"
-TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:; frame-ancestors 'none'"
+READING = (
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:"
 PAGES = ["/", "/docs/", "/problems", *(f"/problems/{code}" for code in KINDS)]
 FILES = {
     "/style.css": "text/css; charset=UTF-8",

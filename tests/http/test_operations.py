@@ -142,6 +142,10 @@ class FailingSpool(MemorySpool):
         self._fail("before")
         return await super().get(account, email_id)
 
+    async def whole(self, account: str, email_id: str) -> New:
+        self._fail("before")
+        return await super().whole(account, email_id)
+
     async def page(self, account: str, listing: Listing) -> Page:
         self._fail("before")
         return await super().page(account, listing)

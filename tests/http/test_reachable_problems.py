@@ -59,6 +59,17 @@ def spent(path: str, stage: Stage, body: Any, **headers: str) -> Stage:
     return used
 
 
+class Full:
+    """A storage that takes nothing more."""
+
+    def low(self) -> bool:
+        return True
+
+
+async def filled(service: Service) -> None:
+    service.outbox._storage = service.desk.drafts._storage = Full()
+
+
 DRAFT = {"draft": True}
 BATCH, EMAIL = "/v1/emails/batch", "/v1/emails/{id}"
 CODES: dict[tuple[str, str], Call] = {
@@ -106,6 +117,8 @@ def bringing(operation: str, path: str, status: str, code: str) -> Call | None:
             return replace(good, stage=stage, headers=headers)
         case "invalid_email" if operation == "sendEmail":
             return replace(good, body={"nonsense": 1})
+        case "storage_low":
+            return replace(good, first=filled)
         case "draining":
             return replace(good, first=lambda service: asyncio.to_thread(service.outbox.drain))
     return CALLS.get((operation, status)) or usual(operation, status)

@@ -238,8 +238,18 @@ async def test_a_draft_brings_its_expiry_to_every_send(service: Service) -> None
     too_late = await service.post(there, {"scheduled_at": NOON})
     sent = await service.post(there, {"delay_seconds": 10})
 
-    assert too_late.errors == [("/expires_at", "out_of_range")]
+    assert too_late.errors == [("/scheduled_at", "out_of_range")]
     assert sent.json["expires_at"] == "2027-01-15T12:00:00.000Z"
+
+
+async def test_a_draft_does_not_take_an_expiry_that_has_passed(service: Service) -> None:
+    past = "2001-01-01T00:00:00Z"
+    draft = await service.made(draft=True)
+
+    made = await service.new(draft=True, expires_at=past)
+    edited = await service.call("PATCH", f"/v1/emails/{draft['id']}", {"expires_at": past})
+
+    assert made.errors == edited.errors == [("/expires_at", "out_of_range")]
 
 
 @pytest.mark.parametrize("where", ["edit", "send"])

@@ -140,7 +140,7 @@ async def test_a_link_is_for_one_revision(stored: Service) -> None:
 
     assert second != first
     assert by_program.problem == "not_held"
-    assert "revision 1" in by_program.json["detail"]
+    assert "sent anew" in by_program.json["detail"]
     assert (by_button.status, title(by_button)) == (409, "Not undone")
     assert (page.status, has_button(page)) == (200, False)
     assert (await stored.shown(email_id))["status"] == "held"
