@@ -14,10 +14,11 @@ import secrets
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 from tornado.httpserver import HTTPServer
@@ -41,6 +42,7 @@ from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
 from undosend.outbox import RECEIPTS_LAST, Outbox
+from undosend.relay.port import Relay
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
@@ -88,6 +90,15 @@ class Service:
     inbox: DevInbox | None
 
 
+Adapt: TypeAlias = Callable[[Spool, Relay], tuple[Spool, Relay]]
+"""Puts something between the core and the adapters, as who tries the service's nerves does."""
+
+
+def as_built(spool: Spool, relay: Relay) -> tuple[Spool, Relay]:
+    """Put nothing between."""
+    return spool, relay
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then end well."""
     _give_large_blocks_back()
@@ -126,8 +137,12 @@ def _spare_the_collector() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
+async def running(
+    settings: Settings, clock: Clock | None = None, *, adapt: Adapt = as_built
+) -> AsyncIterator[Service]:
     """Run the whole service for the length of the block; leaving it drains and closes.
+
+    adapt: what the core meets in place of the adapters.
 
     Raises:
         Misconfigured, OSError: nothing has been served.
@@ -137,18 +152,19 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
     async with AsyncExitStack() as leaves:
         leaves.enter_context(hub.listening(metrics.heard))
         leaves.enter_context(hub.listening(journal))
-        spool = await _open_spool(settings, hub)
-        leaves.push_async_callback(spool.close)
+        kept = await _open_spool(settings, hub)
+        leaves.push_async_callback(kept.close)
         inbox = _open_inbox(settings, clock)
         if inbox:
             leaves.push_async_callback(inbox.stop)
-        relay = SmtpRelay(
+        smtp = SmtpRelay(
             await _next_hop(settings, inbox),
             clock=clock,
             connections=settings.relay_connections,
             patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
         )
-        leaves.push_async_callback(relay.close)
+        leaves.push_async_callback(smtp.close)
+        spool, relay = adapt(kept, smtp)
         outbox = Outbox(
             spool=spool,
             clock=clock,
@@ -200,7 +216,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             helpers = [
-                tasks.create_task(_gather(metrics, service, relay, clock), name="metrics"),
+                tasks.create_task(_gather(metrics, service, smtp, clock), name="metrics"),
                 tasks.create_task(_forget(spool, clock), name="forgetting"),
             ]
             server.add_sockets(sockets)
