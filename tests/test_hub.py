@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -78,3 +79,27 @@ def test_a_listener_that_fails_fails_alone() -> None:
 
     hub.publish([line("em_1", 3)])
     assert len(heard) == 2
+
+
+async def test_at_the_end_nobody_watches_on() -> None:
+    hub = Hub()
+
+    async def watch() -> None:
+        with hub.watching("em_1") as changed:
+            await changed.wait()
+
+    watching = [asyncio.create_task(watch()) for _ in range(3)]
+    await asyncio.sleep(0)
+
+    await hub.end_watches(5)
+
+    assert not hub._watched
+    await asyncio.gather(*watching, watch())
+
+
+async def test_the_end_does_not_wait_for_who_does_not_go() -> None:
+    hub = Hub()
+    with hub.watching("em_1") as changed:
+        await hub.end_watches(0)
+
+        assert changed.is_set()
