@@ -14,10 +14,11 @@ import secrets
 import signal
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import structlog
 from tornado.httpserver import HTTPServer
@@ -43,6 +44,7 @@ from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
 from undosend.outbox import Outbox
+from undosend.relay.port import Relay
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
@@ -91,6 +93,15 @@ class Service:
     inbox: DevInbox | None
 
 
+Adapt: TypeAlias = Callable[[Spool, Relay], tuple[Spool, Relay]]
+"""Puts something between the core and the adapters, as who tries the service's nerves does."""
+
+
+def as_built(spool: Spool, relay: Relay) -> tuple[Spool, Relay]:
+    """Put nothing between."""
+    return spool, relay
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then end well."""
     _give_large_blocks_back()
@@ -129,8 +140,12 @@ def _spare_the_collector() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterator[Service]:
+async def running(
+    settings: Settings, clock: Clock | None = None, *, adapt: Adapt = as_built
+) -> AsyncIterator[Service]:
     """Run the whole service for the length of the block; leaving it drains and closes.
+
+    adapt: what the core meets in place of the adapters.
 
     Raises:
         Misconfigured, OSError: nothing has been served.
@@ -141,26 +156,27 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
         leaves.enter_context(hub.listening(metrics.heard))
         leaves.enter_context(hub.listening(journal))
         disk = _disk(settings, clock)
-        spool = await open_sqlite(
+        store = await open_sqlite(
             _embedded(settings),
             migrations=data("migrations"),
             publish=hub.publish,
             relieve=disk.relieve,
         )
-        leaves.push_async_callback(spool.close)
+        leaves.push_async_callback(store.close)
         guard = Guard(database_file(_embedded(settings)))
-        await guard.watch_over(spool, after_restore=settings.after_restore)
-        leaves.push_async_callback(_kept, guard, spool)
+        await guard.watch_over(store, after_restore=settings.after_restore)
+        leaves.push_async_callback(_kept, guard, store)
         inbox = _open_inbox(settings, clock)
         if inbox:
             leaves.push_async_callback(inbox.stop)
-        relay = SmtpRelay(
+        smtp = SmtpRelay(
             await _next_hop(settings, inbox),
             clock=clock,
             connections=settings.relay_connections,
             patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
         )
-        leaves.push_async_callback(relay.close)
+        leaves.push_async_callback(smtp.close)
+        spool, relay = adapt(store, smtp)
         outbox = Outbox(
             spool=spool,
             clock=clock,
@@ -218,7 +234,7 @@ async def running(settings: Settings, clock: Clock | None = None) -> AsyncIterat
                 tasks.create_task(chores.restock(disk, clock), name="ballast"),
                 tasks.create_task(
                     chores.gather(
-                        metrics, spool=spool, releaser=releaser, relay=relay, disk=disk, clock=clock
+                        metrics, spool=spool, releaser=releaser, relay=smtp, disk=disk, clock=clock
                     ),
                     name="metrics",
                 ),
