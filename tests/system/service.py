@@ -14,7 +14,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from types import MappingProxyType
+from typing import IO, Any, Protocol, TypeVar
 
 PATIENCE = 30.0
 """Seconds after which a fact that has not come fails the test."""
@@ -22,6 +23,8 @@ PATIENCE = 30.0
 COMMAND = Path(sys.executable).with_name("undosend")
 _KEPT = ("PATH", "HOME", "LANG", "PYTHONPATH")
 ENVIRONMENT = {name: os.environ[name] for name in _KEPT if name in os.environ}
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 Fact = TypeVar("Fact")
 
@@ -206,16 +209,24 @@ class NoAnswer(Exception):
         self.sent = sent
 
 
+class Served(Protocol):
+    """Whatever says where the service is now."""
+
+    url: str
+
+
 class Line:
     """A kept connection of one asynchronous client."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Served) -> None:
         self._service = service
         self._url = ""
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] = NONE
+    ) -> tuple[int, Any]:
         """Return status and JSON body of the answer.
 
         Raises:
@@ -223,11 +234,12 @@ class Line:
         """
         reader, writer = await self._connected()
         data = b"" if body is None else json.dumps(body).encode()
-        kind = b"Content-Type: application/json\r\n" if data else b""
+        lines = {"Content-Type": "application/json"} if data else {}
+        more = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **headers}.items())
         try:
             writer.write(
                 f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n".encode()
-                + kind
+                + more.encode()
                 + b"\r\n"
                 + data
             )
