@@ -24,7 +24,7 @@ from tests.system.service import Line, NoAnswer
 CONTESTED_SECONDS = 0.05
 """Half the breadth of the moment around the due instant in which undo is contested."""
 
-_LINES = 24
+_LINES = 12
 _KEPT = ("id", "status", "revision", "version", "release_at", "uncertain", "code", "email_status")
 
 

@@ -70,4 +70,4 @@ def plan(seed: int, *, gentle: bool = False) -> Iterator[Cycle]:
             delays=0.01,
             outages=0.0005 * rough,
         )
-        yield Cycle(blow, luck.uniform(0.15, 0.6) + 0.4 * (armed is not None), orders)
+        yield Cycle(blow, luck.uniform(0.1, 1.2) + 0.3 * (armed is not None), orders)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -46,6 +47,7 @@ def serve(setup: Setup, orders: Orders, ready: Connection) -> None:
     """Serve until SIGTERM or worse; the body of a process."""
     die_with_the_rig()
     with (setup.folder / "service.log").open("a") as log:
+        os.dup2(log.fileno(), 2)  # and the traceback of what could not even start
         logs.configure("warning", log)
         _hasten()
         mutants.before_start(setup.mutant, setup.database)
