@@ -144,12 +144,14 @@ class _Person:
         if email is None:
             return
         drawn = self.luck.random()
-        if drawn < 0.75:
-            await self._contests(email, due)
-        elif drawn < 0.82:
+        if drawn < 0.7:
+            await self._contests(email, due + self._close(), contested=True)
+        elif drawn < 0.8:
+            await self._contests(email, due + self.luck.uniform(0, 1))  # late, or while it retries
+        elif drawn < 0.85:
             await _until(due + self._close())
             await self._insists("cancel", email)
-        elif drawn < 0.88:
+        elif drawn < 0.9:
             await self._insists("undo", email)  # at once, which is always in time
 
     async def _sends(self) -> tuple[str | None, float]:
@@ -172,24 +174,23 @@ class _Person:
             await self._rest()
         return (asked.id if asked.status == 202 else None), due
 
-    async def _contests(self, email: str, due: float) -> None:
+    async def _contests(self, email: str, at: float, *, contested: bool = False) -> None:
         """Undo in the last moment, maybe twice at once, and maybe send another text instead."""
-        await _until(due + self._close())
-        undos = [self._insists("undo", email, contested=True)]
+        await _until(at)
+        undos = [self._insists("undo", email, contested=contested)]
         if self.luck.random() < 0.15:
             undos.append(self._insists("undo", email))
         answers = await asyncio.gather(*undos)
-        if not any(answer.status == 200 for answer in answers) or self.luck.random() < 0.7:
+        if not any(answer.status == 200 for answer in answers) or self.luck.random() < 0.5:
             return
         path = f"/v1/emails/{email}"
         text = {"text": f"The second text of {self.number}."}
         edited = await self.town.ask("edit", self.number, path, text, id_=email, method="PATCH")
         if edited.status != 200:
             return
-        due = time.time() + self.luck.choice((0.03, 0.1, 0.3))
-        sent = await self.town.ask(
-            "send", self.number, f"{path}/send", {"scheduled_at": _rfc3339(due)}, id_=email
-        )
+        due = time.time() + self.luck.choice((0, 0, 0.03, 0.2))
+        timing = {"scheduled_at": _rfc3339(due)} if due > time.time() else {"delay_seconds": 0}
+        sent = await self.town.ask("send", self.number, f"{path}/send", timing, id_=email)
         if sent.status == 202 and self.luck.random() < 0.5:
             await _until(due + self._close())
             await self._insists("undo", email, contested=True)
@@ -200,7 +201,8 @@ class _Person:
             path = f"/v1/emails/{email}/{op}"
             asked = await self.town.ask(op, self.number, path, id_=email, contested=contested)
             contested = False
-            if asked.status not in {0, 503, 500}:
+            may_change = asked.answer.get("email_status") in {"sending", "retrying"}
+            if asked.status not in {0, 503, 500} and not may_change:
                 break
             await self._rest()
         return asked

@@ -104,8 +104,10 @@ class Failpoints:
             Exception: the error, where that was drawn.
         """
         self.strike(point)
-        if self.luck.random() < self.orders.pauses:
-            await asyncio.sleep(self.luck.uniform(0.02, 0.2))
+        # Before the marker it waits longer: there, what comes too late has to be stopped.
+        more = 5 if point == "before_marker" else 1
+        if self.luck.random() < self.orders.pauses * more:
+            await asyncio.sleep(self.luck.uniform(0.02, 0.2) * more)
         if self.luck.random() < self.orders.raises:
             raise error()
 

@@ -86,6 +86,6 @@ def _hasten() -> None:
     releaser._LEASE = round(LEASE_SECONDS * SECOND)
     releaser._RENEW = round(LEASE_SECONDS * SECOND / 3)
     releaser._SPOOL_DOWN = attempt._SPOOL_DOWN = SECOND // 20
-    retry.SCHEDULE = (0.1, 0.2, 0.4, 0.8, 1.6)  # type: ignore[assignment]
+    retry.SCHEDULE = (0.4, 0.8, 1.6)  # type: ignore[assignment]
     retry.UNREACHED_SECONDS = 0.1  # type: ignore[assignment]
     breaker._PAUSE_SECONDS = 0.3  # type: ignore[assignment]
