@@ -184,10 +184,9 @@ class _Person:
         if not any(answer.status == 200 for answer in answers) or self.luck.random() < 0.5:
             return
         path = f"/v1/emails/{email}"
-        text = {"text": f"The second text of {self.number}."}
-        edited = await self.town.ask("edit", self.number, path, text, id_=email, method="PATCH")
-        if edited.status != 200:
-            return
+        if self.luck.random() < 0.5:
+            text = {"text": f"The second text of {self.number}."}
+            await self.town.ask("edit", self.number, path, text, id_=email, method="PATCH")
         due = time.time() + self.luck.choice((0, 0, 0.03, 0.2))
         timing = {"scheduled_at": _rfc3339(due)} if due > time.time() else {"delay_seconds": 0}
         sent = await self.town.ask("send", self.number, f"{path}/send", timing, id_=email)

@@ -63,7 +63,8 @@ class Armed:
 class Orders:
     """What shall go wrong in one process. Rates are parts of one, for each passage or call.
 
-    pauses, raises: at the points. failures: of the spool's calls, before or after the commit.
+    pauses, raises: at the points. hesitates: long pauses before the marker, where a sender that
+    comes too late has to be stopped. failures: of the spool's calls, before or after the commit.
     delays: of the spool's calls. outages: calls after which the spool is away for a while.
     """
 
@@ -71,6 +72,7 @@ class Orders:
     armed: Armed | None = None
     pauses: float = 0
     raises: float = 0
+    hesitates: float = 0
     failures: float = 0
     delays: float = 0
     outages: float = 0
@@ -104,10 +106,10 @@ class Failpoints:
             Exception: the error, where that was drawn.
         """
         self.strike(point)
-        # Before the marker it waits longer: there, what comes too late has to be stopped.
-        more = 5 if point == "before_marker" else 1
-        if self.luck.random() < self.orders.pauses * more:
-            await asyncio.sleep(self.luck.uniform(0.02, 0.2) * more)
+        if self.luck.random() < self.orders.pauses:
+            await asyncio.sleep(self.luck.uniform(0.02, 0.2))
+        if point == "before_marker" and self.luck.random() < self.orders.hesitates:
+            await asyncio.sleep(self.luck.uniform(0.1, 1.0))
         if self.luck.random() < self.orders.raises:
             raise error()
 

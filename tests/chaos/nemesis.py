@@ -60,14 +60,15 @@ def plan(seed: int, *, gentle: bool = False) -> Iterator[Cycle]:
         armed = None
         if blow in {Blow.SUICIDE, Blow.FREEZE}:
             number_of_signal = signal.SIGKILL if blow is Blow.SUICIDE else signal.SIGSTOP
-            armed = Armed(point, luck.randrange(1, 25), number_of_signal)
+            armed = Armed(point, luck.randrange(1, 60), number_of_signal)
         orders = Orders(
             seed=f"{seed} {number}",
             armed=armed,
             pauses=0.02,
             raises=0.01 * rough,
+            hesitates=0.3 * (luck.random() < 0.25),
             failures=0.005 * rough,
             delays=0.01,
             outages=0.0005 * rough,
         )
-        yield Cycle(blow, luck.uniform(0.1, 1.2) + 0.3 * (armed is not None), orders)
+        yield Cycle(blow, luck.uniform(0.2, 1.5) + 0.5 * (armed is not None), orders)

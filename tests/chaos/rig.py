@@ -37,7 +37,7 @@ class Run:
     contested: int = 0
     policy: str = "resend_once"
     mutant: str | None = None
-    people: int = 40
+    people: int = 60
     most_seconds: float = 3600
 
 

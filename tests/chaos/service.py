@@ -26,6 +26,7 @@ from undosend.spool.port import Spool
 LEASE_SECONDS = 0.8
 DRAIN_SECONDS = 2.0
 _RELAY_SECONDS = 2.0
+_CONNECTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def _settings(setup: Setup) -> Settings:
         database_url=f"sqlite:///{setup.database}",
         relay_url=SecretStr(f"smtp://127.0.0.1:{setup.relay_port}"),
         grace_seconds=0,
+        relay_connections=_CONNECTIONS,
         relay_timeout_seconds=_RELAY_SECONDS,
         data_timeout_seconds=_RELAY_SECONDS,
         uncertain_policy="hold" if setup.policy == "hold" else "resend_once",
@@ -89,3 +91,4 @@ def _hasten() -> None:
     retry.SCHEDULE = (0.4, 0.8, 1.6)  # type: ignore[assignment]
     retry.UNREACHED_SECONDS = 0.1  # type: ignore[assignment]
     breaker._PAUSE_SECONDS = 0.3  # type: ignore[assignment]
+    breaker._SLOW_START = _CONNECTIONS  # what is due is claimed at once, and contested
