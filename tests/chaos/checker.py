@@ -109,9 +109,7 @@ def judge(
 
 
 class _Case:
-    def __init__(
-        self, history: list[Asked], ledger: list[Copy], rows: Rows, policy: str
-    ) -> None:
+    def __init__(self, history: list[Asked], ledger: list[Copy], rows: Rows, policy: str) -> None:
         self.history, self.ledger, self.rows, self.policy = history, ledger, rows, policy
         self.report = Report()
         self.emails = {kept.id: kept for kept in rows.emails}
@@ -160,11 +158,11 @@ class _Case:
             ops = {asked.op for asked in self.asked[id_]}
             if kept is None:
                 self.report.found("lost", id_)
-            elif (kept.state == "draft" and "undo" not in ops) or (
-                kept.state == "canceled" and "cancel" not in ops
-            ):
-                self.report.found("lost", kept)
-            elif kept.state == "sent" and not self._copies(kept.id, kept.revision):
+                continue
+            undone_by_nobody = kept.state == "draft" and "undo" not in ops
+            canceled_by_nobody = kept.state == "canceled" and "cancel" not in ops
+            never_left = kept.state == "sent" and not self._copies(kept.id, kept.revision)
+            if undone_by_nobody or canceled_by_nobody or never_left:
                 self.report.found("lost", kept)
 
     def look_for_unexpected(self) -> None:
@@ -225,9 +223,9 @@ class _Case:
             for address, delivery in kept.recipients:
                 if delivery == "accepted" and address not in there:
                     self.report.found("state_lies", f"{kept}: {address} has no copy")
-                if delivery in {"pending", "deferred", "rejected"} and address in there:
-                    if not kept.uncertain:
-                        self.report.found("state_lies", f"{kept}: {address} has a copy")
+                unmailed = delivery in {"pending", "deferred", "rejected"} and not kept.uncertain
+                if unmailed and address in there:
+                    self.report.found("state_lies", f"{kept}: {address} has a copy")
 
     def look_at_answers(self) -> None:
         """What a client was told was true when it was told."""

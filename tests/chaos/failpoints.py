@@ -141,7 +141,11 @@ class _RoughSpool:
         return call
 
     async def _trouble(self) -> None:
-        orders, luck, now = self._points.orders, self._points.luck, asyncio.get_running_loop().time()
+        orders, luck, now = (
+            self._points.orders,
+            self._points.luck,
+            asyncio.get_running_loop().time(),
+        )
         if luck.random() < orders.delays:
             await asyncio.sleep(luck.uniform(0.001, 0.05))
         if luck.random() < orders.outages:

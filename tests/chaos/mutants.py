@@ -61,8 +61,8 @@ _RULES: Mapping[str, Mapping[Event, Rule]] = {
     "no_fencing": {
         Event.BEGIN: replace(
             _BEGIN,
-            sources=_ANYTIME,
-            when=(Condition.LEASED, Condition.DUE, Condition.UNEXPIRED),
+            sources=_ANYTIME | {State.SENT},
+            when=(Condition.LEASED,),
             writes={**_BEGIN.writes, "lease_token": lambda _, change: change.token},
         )
     },

@@ -55,6 +55,10 @@ class Process:
         """Return how the last one ended: a signal's number is negative."""
         return self._process.exitcode if self._process else None
 
+    def runs(self) -> bool:
+        """Tell whether it is neither dead nor stopped."""
+        return self.alive and not self.paused()
+
     def paused(self) -> bool:
         """Tell whether it has been stopped by SIGSTOP."""
         assert self._process is not None

@@ -113,7 +113,8 @@ class Rig:
         if cycle.blow is Blow.RELAY_DOWN:
             await self._relay.kill()
             deadline += _RELAY_DOWN_SECONDS
-        while time.monotonic() < deadline and self._service.alive and not self._service.paused():
+        # A process that was killed or stopped tells nobody: it has to be looked at.
+        while time.monotonic() < deadline and self._service.runs():  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_SECONDS)
         if cycle.blow is Blow.STOP:
             self._service.send(signal.SIGSTOP)
@@ -148,14 +149,17 @@ class Rig:
         await self._relay.kill()
         await self._start_relay(relay.CALM)
         deadline = time.monotonic() + _CALM_SECONDS
-        while (waiting := self._waiting()) and time.monotonic() < deadline:
+        while (waiting := self._waiting()) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(10 * _LOOK_SECONDS)
         self._service.send(signal.SIGTERM)
         await self._service.ended(_CALM_SECONDS)
         return waiting
 
     def _waiting(self) -> int:
-        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(self._setup.database)) as db:
+        with (
+            suppress(sqlite3.OperationalError),
+            closing(sqlite3.connect(self._setup.database)) as db,
+        ):
             (number,) = db.execute(
                 "SELECT count(*) FROM emails WHERE state IN ('held', 'retrying', 'sending')"
             ).fetchone()
