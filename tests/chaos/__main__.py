@@ -43,6 +43,7 @@ def main() -> int:
         well = well and bool(caught.faults)
         print(f"{mutant}: {f'caught: {told(caught)}' if caught.faults else 'ESCAPED'}")
     print(table(lines))
+    print("blows:", ", ".join(f"{number} {blow}" for blow, number in report.blows.items()))
     for example in report.examples:
         print(example)
     well = _model() and well

@@ -68,12 +68,16 @@ class Rows:
 
 @dataclass
 class Report:
-    """The counts; where a fault was found, some examples in words; lateness in seconds."""
+    """The counts; where a fault was found, some examples in words; lateness in seconds.
+
+    blows: how often the service was killed or stopped, and how; added by the rig.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     late: tuple[float, float, float] = (0.0, 0.0, 0.0)
     seconds: float = 0
+    blows: dict[str, int] = field(default_factory=dict)
 
     def found(self, fault: str, what: object) -> None:
         """Count a fault, and remember it if it is among the first of its kind."""

@@ -17,7 +17,7 @@ from tests.chaos.failpoints import POINTS, Armed, Orders
 
 
 class Blow(StrEnum):
-    """How a cycle ends, or what happens in it."""
+    """How a cycle ends, or what happens in it; the rig deals it in ``_live_and_die``."""
 
     KILL = "kill -9"
     SUICIDE = "kill -9 at a failpoint"

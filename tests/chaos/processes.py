@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -71,7 +72,8 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it lives."""
         if self._process is not None and self._process.pid and self.alive:
-            os.kill(self._process.pid, number)
+            with suppress(ProcessLookupError):  # dead, and not yet missed
+                os.kill(self._process.pid, number)
 
     async def ended(self, seconds: float) -> bool:
         """Wait for its end so long; tell whether it has come."""

@@ -49,6 +49,8 @@ class Rig:
     folder: Path
     tell: Callable[[str], None] = lambda _: None
     blows: Counter[Blow] = field(default_factory=Counter)
+    points: Counter[str] = field(default_factory=Counter)
+    unclean: int = 0
 
     def __post_init__(self) -> None:
         self._service = Process(service.serve)
@@ -81,6 +83,9 @@ class Rig:
         )
         report.counts["stuck"] = stuck
         report.counts["kills"] = self._kills()
+        report.counts["unclean"] = self.unclean
+        report.blows = {str(blow): number for blow, number in self.blows.items()}
+        report.blows |= {f"at {point}": number for point, number in self.points.items()}
         report.seconds = time.monotonic() - begun
         return report
 
@@ -109,27 +114,44 @@ class Rig:
         """Let the service live one life."""
         if not await self._start_service(cycle.orders):
             return
-        deadline = time.monotonic() + cycle.seconds
         if cycle.blow is Blow.RELAY_DOWN:
             await self._relay.kill()
-            deadline += _RELAY_DOWN_SECONDS
-        # A process that was killed or stopped tells nobody: it has to be looked at.
-        while time.monotonic() < deadline and self._service.runs():  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_RELAY_DOWN_SECONDS)
+        await self._lives(cycle.seconds)
         if cycle.blow is Blow.STOP:
             self._service.send(signal.SIGSTOP)
-        if self._service.alive and self._service.paused():
+        stopped = self._service.alive and self._service.paused()
+        if stopped:
             await asyncio.sleep(_STOPPED_SECONDS)
             self._service.send(signal.SIGCONT)
-            await asyncio.sleep(cycle.seconds)
+            await self._lives(cycle.seconds)
         if cycle.blow is Blow.TERM:
             self._service.send(signal.SIGTERM)
             await self._service.ended(_STOPPED_SECONDS + service.DRAIN_SECONDS)
-        self.blows[cycle.blow] += 1
+            self.unclean += self._service.exit_status != 0
         self._town.up.clear()
+        self._count(cycle, stopped=stopped)
         await self._service.kill()
         if not self._relay.alive:
             await self._start_relay(relay.ROUGH)
+
+    async def _lives(self, seconds: float) -> None:
+        """Return after so long, or as soon as it has killed or stopped itself."""
+        deadline = time.monotonic() + seconds
+        # A process that was killed or stopped tells nobody: it has to be looked at.
+        while time.monotonic() < deadline and self._service.runs():  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _count(self, cycle: Cycle, *, stopped: bool) -> None:
+        """Count what has really become of it: a failpoint may not have been reached."""
+        armed = cycle.orders.armed
+        if armed is None:
+            self.blows[cycle.blow] += 1
+        elif stopped if cycle.blow is Blow.FREEZE else not self._service.alive:
+            self.blows[cycle.blow] += 1
+            self.points[armed.point] += 1
+        else:
+            self.blows[Blow.KILL] += 1
 
     async def _start_service(self, orders: Orders) -> bool:
         url = await self._service.start(self._setup, orders)

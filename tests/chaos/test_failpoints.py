@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from tests.chaos.checker import Kept, read_rows
 from tests.chaos.failpoints import CALM, POINTS, Armed, Orders
 from tests.chaos.processes import Process
 from tests.chaos.relay import Copy, read_ledger
-from tests.chaos.service import Setup
-from tests.system.service import Line, NoAnswer, message, until
+from tests.chaos.service import LEASE_SECONDS, Setup
+from tests.system.service import Line, NoAnswer, message, moment, until
 
 DEATH = 30.0
 KEY = {"Idempotency-Key": "the-only-one"}
@@ -104,6 +105,33 @@ async def test_a_death_on_the_way_leaves_as_many_copies_as_it_is_uncertain_of(
         assert (kept.state, kept.uncertain) == ("sent", uncertain)
         assert len(world.copies()) in copies
         assert len({copy.sha256 for copy in world.copies()}) == 1
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after_claim",
+        "before_marker",
+        "after_marker",
+        "after_dot",
+        "after_250_before_settle",
+        "after_settle",
+    ],
+)
+async def test_a_pause_longer_than_the_lease_makes_no_second_copy(
+    point: str, tmp_path: Path
+) -> None:
+    async with stage(tmp_path) as world:
+        await world.start(Orders(armed=Armed(point, 1, signal.SIGSTOP)))
+        await world.post("/v1/emails", message("paused", 0))
+        await asyncio.to_thread(until, world.process.paused)
+        await moment(time.time() + 2 * LEASE_SECONDS)
+        world.process.send(signal.SIGCONT)
+
+        kept = await world.settled()
+
+        assert (kept.state, kept.uncertain) == ("sent", 0)
+        assert len(world.copies()) == 1
 
 
 @pytest.mark.parametrize("point", ["after_marker", "after_dot", "after_250_before_settle"])
