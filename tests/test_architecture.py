@@ -280,7 +280,14 @@ def sleeps(source: Path) -> Iterator[ast.Call]:
 
 
 def test_no_test_sleeps_but_the_one_that_polls_a_process() -> None:
-    found = [f"{path.relative_to(ROOT)}:{call.lineno}" for path in TESTS for call in sleeps(path)]
+    # The storm of tests/chaos is made of real time; what judges it is not.
+    storm = {path for path in TESTS if path.parent.name == "chaos" and path.stem[:5] != "test_"}
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in TESTS
+        if path not in storm
+        for call in sleeps(path)
+    ]
 
     assert [place.split(":")[0] for place in found] == ["tests/system/service.py"], found
 

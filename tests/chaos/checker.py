@@ -12,11 +12,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
 from tests.chaos.client import Asked
 from tests.chaos.relay import Copy
+from undosend.domain.email import NEVER
 
 FAULTS = {
     "lost": "acknowledged with 202, and gone: no row, or sent or ended without anybody's doing",
@@ -24,6 +26,7 @@ FAULTS = {
     "over_bound": "more copies for a recipient than 1 + the recorded uncertain outcomes",
     "sent_after_undo": "a copy of a revision whose undo was answered 200",
     "draft_but_sent": "a draft of whose last revision there is a copy",
+    "refused_in_time": "an undo that was refused as too late before release_at",
     "undo_forgotten": "undone with 200, nothing asked since, and yet no draft",
     "early": "a copy before release_at",
     "differing": "two copies of one Message-ID that are not the same octets",
@@ -135,6 +138,11 @@ class _Case:
             for asked in history
             if asked.op == "undo" and asked.status == 200
         }
+        self.due = {(k.id, k.revision): k.release_at for k in rows.emails if k.release_at}
+        for asked in history:
+            if asked.op in {"submit", "send"} and asked.status == 202:
+                revision = (asked.id, int(asked.answer["revision"]))
+                self.due.setdefault(revision, _microseconds(asked.answer["release_at"]))
         self.acked = {a.id for a in history if a.op == "submit" and a.status == 202}
 
     def count(self) -> None:
@@ -239,28 +247,36 @@ class _Case:
             if asked.op == "undo" and asked.status == 200 and asked.answer["status"] != "draft":
                 self.report.found("state_lies", asked)
             if asked.op == "undo" and asked.status == 409:
-                told = asked.answer.get("email_status")
-                arrived = [
-                    copy.at
-                    for revision in range(1, self._revision(asked.id) + 1)
-                    for copy in self._copies(asked.id, revision)
-                ]
-                if told == "sent" and not any(at <= asked.ended for at in arrived):
-                    self.report.found("state_lies", asked)
+                self._look_at_refusal(asked)
+
+    def _look_at_refusal(self, asked: Asked) -> None:
+        """An undo is refused for a reason that is there, and never before the time."""
+        known = range(1, self._revision(asked.id) + 1)
+        arrived = [copy.at for revision in known for copy in self._copies(asked.id, revision)]
+        if asked.answer.get("email_status") == "sent" and min(arrived, default=NEVER) > asked.ended:
+            self.report.found("state_lies", asked)
+        doubts = sum(self.uncertain[asked.id, revision] for revision in known)
+        if asked.answer.get("code") == "delivery_uncertain" and not doubts:
+            self.report.found("state_lies", asked)
+        times = [
+            self.due[asked.id, revision] for revision in known if (asked.id, revision) in self.due
+        ]
+        if asked.ended < min(times, default=0):
+            self.report.found("refused_in_time", asked)
 
     def look_at_events(self) -> None:
-        """Each version has its one event."""
+        """Each version has its one event, and an undo that is repeated has no second one."""
         for kept in self.rows.emails:
             versions = [version for version, _, _ in kept.events]
-            if versions != list(range(1, kept.version + 1)):
+            undone = Counter(at for _, type_, at in kept.events if type_ == "email.undone")
+            if max(undone.values(), default=0) > 1 or versions != list(range(1, kept.version + 1)):
                 self.report.found("events_missing", kept)
 
     def measure(self) -> None:
         """Nothing is early, by not even a microsecond; how late is what is late?"""
-        due = {(k.id, k.revision): k.release_at for k in self.rows.emails if k.release_at}
         late = []
         for revision, copies in self.left.items():
-            release_at = due.get(revision)
+            release_at = self.due.get(revision)
             if release_at is None:
                 continue
             first = min(copy.at for copy in copies)
@@ -277,6 +293,10 @@ class _Case:
     def _revision(self, id_: str) -> int:
         kept = self.emails.get(id_)
         return kept.revision if kept else 0
+
+
+def _microseconds(instant: str) -> int:
+    return round(datetime.fromisoformat(instant).timestamp() * 1e6)
 
 
 def revision_of(message_id: str) -> Revision:

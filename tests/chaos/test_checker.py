@@ -19,6 +19,10 @@ def asked(op: str, email: str, http: int, at: int = DUE, /, **answer: Any) -> As
     return Asked(op, email, f"em_{email.upper()}", at - 10, at, http, answer)
 
 
+def accepted(email: str) -> Asked:
+    return asked("submit", email, 202, 20, revision=1, release_at="1970-01-01T00:00:01.000Z")
+
+
 def copy(email: str, revision: int = 1, at: int = DUE + 5, *to: str) -> Copy:
     message_id = f"<{email}.{revision}@example.org>"
     return Copy(at, 0.0, message_id, "same", to or (BOB,), parts=1)
@@ -81,7 +85,7 @@ NOBODY_KNOWS = kept(
 
 SOUND = World(
     (
-        *(asked("submit", email, 202) for email in ("sent", "undone", "twice", "canceled", "lost")),
+        *(accepted(email) for email in ("sent", "undone", "twice", "canceled", "lost")),
         asked("undo", "undone", 200, status="draft", revision=1),
         asked("undo", "undone", 200, status="draft", revision=1),
         asked("undo", "sent", 409, DUE + 9, code="too_late", email_status="sent"),
@@ -141,6 +145,14 @@ GUILTY = {
         "state_lies",
         SOUND.with_answers(asked("undo", "sent", 409, DUE, code="too_late", email_status="sent")),
     ),
+    "refused for a doubt that is not there": (
+        "state_lies",
+        SOUND.with_answers(asked("undo", "sent", 409, code="delivery_uncertain")),
+    ),
+    "refused before the time": (
+        "refused_in_time",
+        SOUND.with_answers(asked("undo", "sent", 409, DUE - 1, code="too_late")),
+    ),
     "undone, and yet held": (
         "state_lies",
         SOUND.with_answers(asked("undo", "undone", 200, status="held", revision=1)),
@@ -149,6 +161,10 @@ GUILTY = {
     "a transition without its event": (
         "events_missing",
         SOUND.with_row(replace(SENT, version=4)),
+    ),
+    "one undo, two events": (
+        "events_missing",
+        SOUND.with_row(kept("undone", "draft", "held", "undone", "undone", release_at=None)),
     ),
     "an event twice": (
         "events_missing",
