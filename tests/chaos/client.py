@@ -161,7 +161,7 @@ class _Person:
             "from": "ann@example.org",
             "to": [f"bob{n}@example.org" for n in range(self.luck.choice((1, 1, 1, 1, 3)))],
             "subject": self.number,
-            "text": f"The first text of {self.number}.\r\n.\r\n",
+            "text": f"The first text of {self.number}.\r\n.\r\n" * self._length(),
             "scheduled_at": _rfc3339(due),
         }
         insisting = self.luck.random() < 0.8
@@ -207,6 +207,10 @@ class _Person:
     async def _rest(self) -> None:
         await _until(time.time() + self.luck.uniform(0.01, 0.1))
         await self.town.up.wait()
+
+    def _length(self) -> int:
+        """Draw how often the text is repeated: some mails are too large for one packet."""
+        return 5000 if self.luck.random() < 0.02 else 1
 
     def _close(self) -> float:
         return self.luck.uniform(-CONTESTED_SECONDS, CONTESTED_SECONDS)

@@ -192,7 +192,7 @@ class _Interrupted(Exception):
 
 
 class _Watched:
-    """A message that tells when it has been written, dot and all, and the reply is awaited."""
+    """A message that tells when it has been written and the reply is awaited."""
 
     def __init__(self, message: Message, written: Callable[[], None]) -> None:
         self._message = message
@@ -202,7 +202,8 @@ class _Watched:
 
     def __iter__(self) -> Iterator[bytes]:
         yield from self._message
-        # The sender hands over the dot before it waits, and this runs when it waits.
+        # A small message is handed over with its dot before the sender waits, and this runs when
+        # it waits; of a large one only the end is still to come.
         asyncio.get_running_loop().call_soon(self._written)
 
 

@@ -47,15 +47,12 @@ class Cycle:
     orders: Orders
 
 
-def plan(seed: int, *, gentle: bool = False) -> Iterator[Cycle]:
-    """Yield one cycle after another, without end.
-
-    gentle: the spool and the points stay well, and only processes die.
-    """
+def plan(seed: int) -> Iterator[Cycle]:
+    """Yield one cycle after another, without end."""
     luck = random.Random(f"nemesis {seed}")  # noqa: S311
     for number in itertools.count(1):
         (blow,) = luck.choices(list(_WEIGHTS), list(_WEIGHTS.values()))
-        rough = not gentle and luck.random() < 0.5
+        rough = luck.random() < 0.5
         point = POINTS[number % len(POINTS)]
         armed = None
         if blow in {Blow.SUICIDE, Blow.FREEZE}:

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 _PATIENCE = 30.0
+_LOOK_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["tests.chaos.warm"])
@@ -44,7 +46,21 @@ class Process:
         self._process.start()
         theirs.close()
         with ours:
-            return await asyncio.to_thread(_said, ours, self._process.sentinel)
+            return await asyncio.to_thread(self._first_words, ours)
+
+    def _first_words(self, line: Connection) -> Any:
+        assert self._process is not None
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            said = wait([line, self._process.sentinel], _LOOK_SECONDS)
+            if line in said:
+                with suppress(EOFError):
+                    return line.recv()
+            if said:
+                return None
+            if self.paused():  # it stopped itself before it was ready
+                self.send(signal.SIGCONT)
+        raise TimeoutError
 
     @property
     def alive(self) -> bool:
@@ -91,12 +107,3 @@ def die_with_the_rig() -> None:
     """Let nothing outlive the rig, however that ends (Linux; elsewhere the rig cleans up)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _said(line: Connection, sentinel: int) -> Any:
-    if line in wait([line, sentinel], _PATIENCE):
-        try:
-            return line.recv()
-        except EOFError:
-            return None
-    return None

@@ -26,6 +26,7 @@ _CALM_SECONDS = 60.0
 _STOPPED_SECONDS = 2 * LEASE_SECONDS
 _RELAY_DOWN_SECONDS = 1.0
 _LOOK_SECONDS = 0.02
+_MOST_STILLBORN = 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Rig:
         self._relay = Process(relay.serve)
         self._ledger = self.folder / "ledger.jsonl"
         self._relay_port = 0
+        self._stillborn = 0
         seed = self.run.seed
         self._town = Town(
             self.folder / "history.jsonl",
@@ -101,7 +103,7 @@ class Rig:
             await self._live_and_die(cycle)
             self.tell(f"{sum(self.blows.values())} lives, {self._town.contested} contested undos")
         self._town.stop()
-        await self._start_service(CALM)
+        assert await self._start_service(CALM), "the service does not start any more"
         await town
 
     def _enough(self) -> bool:
@@ -113,7 +115,10 @@ class Rig:
     async def _live_and_die(self, cycle: Cycle) -> None:
         """Let the service live one life."""
         if not await self._start_service(cycle.orders):
+            self._stillborn += 1
+            assert self._stillborn < _MOST_STILLBORN, "the service does not start any more"
             return
+        self._stillborn = 0
         if cycle.blow is Blow.RELAY_DOWN:
             await self._relay.kill()
             await asyncio.sleep(_RELAY_DOWN_SECONDS)
