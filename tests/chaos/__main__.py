@@ -44,6 +44,7 @@ def main() -> int:
         print(f"{mutant}: {f'caught: {told(caught)}' if caught.faults else 'ESCAPED'}")
     print(table(lines))
     print("blows:", ", ".join(f"{number} {blow}" for blow, number in report.blows.items()))
+    print("counts:", ", ".join(f"{number} {name}" for name, number in report.counts.items()))
     for example in report.examples:
         print(example)
     well = _model() and well

@@ -34,6 +34,7 @@ FAULTS = {
     "state_lies": "a state or an answer that the ledger contradicts",
     "events_missing": "a transition without its one event, or an event without a transition",
     "stuck": "still waiting when everything had been well for a minute",
+    "unclean": "a SIGTERM that did not end the service by itself, in time, with status 0",
     "corrupt": "the database's own check found something",
 }
 """What must be zero."""

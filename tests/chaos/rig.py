@@ -180,6 +180,7 @@ class Rig:
             await asyncio.sleep(10 * _LOOK_SECONDS)
         self._service.send(signal.SIGTERM)
         await self._service.ended(_CALM_SECONDS)
+        self.unclean += self._service.exit_status != 0
         return waiting
 
     def _waiting(self) -> int:
