@@ -37,10 +37,10 @@ POINTS = (
 _BEFORE = {("change", Event.BEGIN): "before_marker"}
 _AFTER = {
     ("add", None): "after_commit_before_202",
-    ("change", Event.SEND): "after_commit_before_202",
+    ("apply", Event.SEND): "after_commit_before_202",
     ("claim", None): "after_claim",
     ("change", Event.BEGIN): "after_marker",
-    ("change", Event.UNDO): "in_undo_after_commit",
+    ("apply", Event.UNDO): "in_undo_after_commit",
     ("change", Event.ACCEPT): "after_settle",
     ("change", Event.ACCEPT_SOME): "after_settle",
     ("change", Event.DEFER): "after_settle",

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from undosend.domain import lifecycle
 from undosend.domain.change import Change, Event
-from undosend.domain.email import WAITING, Row, State
+from undosend.domain.email import WAITING, Email, Row, State
 from undosend.domain.errors import UndosendError
 from undosend.domain.lifecycle import RULES, Condition, Rule, allowed, repeats
 from undosend.domain.refusals import refusal
@@ -89,15 +89,15 @@ class _Front:
 
 
 class _ReadThenWrite(_Front):
-    async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
+    async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
         if change.event is Event.UNDO:
-            row = (await self._sound.get(change.account, change.email_id)).row
-            if not allowed(row, change, _SOUND_RULES):
-                if repeats(row, change):
-                    return row
-                raise refusal(row, change)
+            email = await self._sound.get(change.account, change.email_id)
+            if not allowed(email.row, change, _SOUND_RULES):
+                if repeats(email.row, change):
+                    return email
+                raise refusal(email.row, change)
             await asyncio.sleep(random.uniform(0, 0.005))  # noqa: S311 - as a busy service takes
-        return await self._sound.change(change, rewrite)
+        return await self._sound.apply(change, rewrite)
 
 
 class _NoMarker(_Front):
