@@ -10,6 +10,7 @@ often the spool has to be asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, assert_never
 
@@ -103,6 +104,8 @@ class Attempt:
             await self._relay()
         except Unavailable:
             log.warning("attempt_abandoned", email_id=self._row.id, reason="spool unavailable")
+            with suppress(Unavailable):  # else the lease ends by itself, and looks like a crash
+                await self._shared.spool.give_back([self.lease], counted=False)
         except Exception:
             log.exception("attempt_failed", email_id=self._row.id)
             reason = "undosend could not compose or relay this email; its log says why."
@@ -146,7 +149,7 @@ class Attempt:
         try:
             ours = await self._mark()
         except Unavailable as down:  # committed or not: we say no DATA, so it is surely unsent
-            return Result(trouble=str(down))
+            return Result(offered.refused, trouble=str(down))
         if not ours:
             return None
         match await dialogue.transmit(message):
