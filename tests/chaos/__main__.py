@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.chaos.checker import FAULTS
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import CRIMES
 from tests.chaos.rig import Run
 from tests.chaos.table import line, table, told
-from tests.chaos.trial import attempt, hunt
+from tests.chaos.trial import attempt, convicted, hunt
 from tests.domain.model import Model
 
 
@@ -37,11 +37,12 @@ def main() -> int:
     report = asyncio.run(attempt(run, chosen.keep, _progress))
     lines = [line(chosen.policy, report)]
     well = not report.faults
-    for mutant in MUTANTS if chosen.mutants else ():
+    for mutant in CRIMES if chosen.mutants else ():
         caught = hunt(replace(run, policy="resend_once", contested=0, mutant=mutant))
         lines.append(line(mutant, caught))
-        well = well and bool(caught.faults)
-        print(f"{mutant}: {f'caught: {told(caught)}' if caught.faults else 'ESCAPED'}")
+        guilty = convicted(mutant, caught)
+        well = well and guilty
+        print(f"{mutant}: {'caught' if guilty else 'ESCAPED'}: {told(caught)}")
     print(table(lines))
     print("blows:", ", ".join(f"{number} {blow}" for blow, number in report.blows.items()))
     print("counts:", ", ".join(f"{number} {name}" for name, number in report.counts.items()))

@@ -145,4 +145,14 @@ _SPOOLS: Mapping[str | None, Callable[[Spool], Any]] = {
     "sent_before_data": _SentBeforeData,
 }
 
-MUTANTS = tuple(dict.fromkeys([*_RULES, "restart_resets_sending", *filter(None, _SPOOLS)]))
+CRIMES: Mapping[str, frozenset[str]] = {
+    "undo_after_uncertain": frozenset({"sent_after_undo"}),
+    "undo_read_then_write": frozenset({"sent_after_undo"}),
+    "undo_in_sending": frozenset({"sent_after_undo"}),
+    "no_marker": frozenset({"sent_after_undo", "over_bound"}),
+    "no_fencing": frozenset({"sent_after_undo", "over_bound"}),
+    "restart_resets_sending": frozenset({"sent_after_undo", "over_bound"}),
+    "ack_before_commit": frozenset({"lost"}),
+    "sent_before_data": frozenset({"lost"}),
+}
+"""What each must be convicted of; any of these."""

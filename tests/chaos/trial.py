@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tests.chaos.checker import Report
+from tests.chaos.mutants import CRIMES
 from tests.chaos.rig import Rig, Run
 
 _KILLS_AT_A_TIME, _MOST_KILLS = 10, 40
@@ -36,7 +37,7 @@ async def attempt(
 
 
 def hunt(run: Run) -> Report:
-    """Try a mutant until it is caught, or has escaped in the most kills it may take."""
+    """Try a mutant until it is convicted of its crime, or the kills that may take are over."""
     total = Report()
     for turn in range(_MOST_KILLS // _KILLS_AT_A_TIME):
         part = replace(run, seed=run.seed + turn, kills=_KILLS_AT_A_TIME)
@@ -44,6 +45,11 @@ def hunt(run: Run) -> Report:
         total.counts.update(report.counts)
         total.late = max(total.late, report.late)
         total.seconds += report.seconds
-        if report.faults:
+        if convicted(run.mutant, report):
             break
     return total
+
+
+def convicted(mutant: str | None, report: Report) -> bool:
+    """Tell whether the mutant was caught at what it does wrong, not at something else."""
+    return mutant is not None and not CRIMES[mutant].isdisjoint(report.faults)
