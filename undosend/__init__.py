@@ -5,7 +5,7 @@ Read in this order; an hour is plenty:
     domain/email.py        the values, and the row that decides every race
     domain/change.py       what can happen to it
     domain/lifecycle.py    every transition, as one table
-    outbox.py              what clients do
+    outbox.py              what clients do;  drafts.py    what they do to a draft
     releaser.py            what the clock does: who looks when
     attempt.py             what happens to one email on its way: the order all rests on
     spool/port.py          what a store must promise;  relay/port.py  what a next hop says
