@@ -21,7 +21,9 @@ def test_the_generated_parts_are_what_the_code_says(page: Path) -> None:
     assert all(f"<!-- {name} -->" in text for name in parts)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/decisions.md", "docs/lifecycle.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/decisions.md", "docs/lifecycle.md", "docs/proof.md"]
+)
 def test_links_within_the_project_lead_somewhere(page: str) -> None:
     here = ROOT / page
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", here.read_text()):

@@ -26,7 +26,7 @@ from undosend.spool.port import Spool
 LEASE_SECONDS = 0.8
 DRAIN_SECONDS = 2.0
 _RELAY_SECONDS = 2.0
-_CONNECTIONS = 32
+_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ def test_under_kills_pauses_and_faults_every_promise_holds(
     assert not report.faults, (SEED, report.examples)
     assert report.counts["kills"] >= kills
     assert report.counts["contested"] >= contested
-    assert report.counts["contested_won"] > contested // 10, "else nothing was contested"
-    assert report.counts["contested"] - report.counts["contested_won"] > contested // 10
+    assert report.counts["contested_won"] > contested // 50, "else nothing was contested"
+    assert report.counts["contested"] - report.counts["contested_won"] > contested // 50
     assert report.counts["uncertain"] > 0, "else nobody died in the dangerous moment"
 
 
