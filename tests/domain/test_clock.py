@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from undosend.domain.clock import SECOND, ManualClock, SystemClock, instant, rfc3339
+from undosend.domain.mime import written_date
 
 
 async def test_a_sleeper_wakes_when_its_moment_comes_and_not_before() -> None:
@@ -156,3 +158,21 @@ def test_a_time_that_does_not_exist_is_refused(text: str) -> None:
 @given(st.integers(0, 250_000_000_000 * 1000))
 def test_what_is_written_is_read_again(milliseconds: int) -> None:
     assert instant(rfc3339(milliseconds * 1000)) == milliseconds * 1000
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Apia"])
+@pytest.mark.parametrize("at", ["2026-03-08T07:30:00Z", "2026-11-01T05:30:00Z"])
+def test_no_zone_and_no_summer_time_changes_an_instant(
+    zone: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        moment = instant(at)
+        assert moment is not None
+        assert rfc3339(moment) == at.replace("Z", ".000Z")
+        assert written_date(moment).endswith(f"{at[11:19]} +0000")
+        assert instant(at.replace("Z", "-05:00")) == moment + 5 * 3600 * SECOND
+    finally:
+        monkeypatch.undo()
+        time.tzset()
