@@ -56,8 +56,10 @@ def _check_structure(body: bytearray) -> None:
         return
     if body.count(b'"') > _QUOTES:
         _refuse("The body has too many values.")
-    outside, numbers = _IN_NUMBERS.subn(b"", _STRING.sub(b"", body))
-    if numbers > _NUMBERS:
+    outside, numbers = _STRING.sub(b"", body), 0
+    if _VALUES < (commas := outside.count(b",")) <= _NUMBERS + _VALUES:  # else it is plain
+        outside, numbers = _IN_NUMBERS.subn(b"", outside)
+    if numbers > _NUMBERS or commas > _NUMBERS + _VALUES:
         _refuse("The body has too many numbers; send files in base64.")
     structure = outside.translate(None, _NOT_STRUCTURE)
     if structure.count(b",") > _VALUES or len(structure) > 3 * _VALUES:
