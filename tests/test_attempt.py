@@ -811,6 +811,32 @@ async def test_spool_that_fails_at_the_marker_stops_data_and_the_email_is_tried_
     assert len(world.relay.copies) == 1
 
 
+async def test_who_was_refused_before_the_marker_failed_is_not_asked_again(world: World) -> None:
+    email = await world.submit(BOB, EVE)
+    world.relay.script = [Talk(rcpt={EVE: 550}), Talk()]
+    world.spool.fail("begin")
+
+    await world.look()
+    assert deliveries(await world.now(email))[EVE] is Delivery.REJECTED
+    await attempts_in(world, email, DAY)
+
+    assert world.relay.offers == [(BOB, EVE), (BOB,)]
+    assert (await world.row(email)).state is State.PARTIALLY_SENT
+
+
+async def test_an_email_whose_file_can_never_be_read_is_not_tried_for_ever(world: World) -> None:
+    email, other = await world.submit_with_file(), await world.submit(delay=1)
+    world.spool.fail(*["files"] * 20)
+
+    for _ in range(20):
+        await world.look()
+        world.clock.advance(31)
+
+    assert (await world.row(email)).state is State.FAILED
+    assert "Quarantined" in str((await world.row(email)).trouble)
+    assert (await world.row(other)).state is State.SENT
+
+
 @pytest.mark.parametrize("committed", [False, True])
 async def test_undo_wins_after_the_spool_failed_at_the_marker(
     world: World, *, committed: bool

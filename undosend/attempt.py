@@ -10,7 +10,6 @@ often the spool has to be asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, assert_never
 
@@ -103,9 +102,9 @@ class Attempt:
                 return await self._settle(self._change(Event.REJECT, trouble=reason))
             await self._relay()
         except Unavailable:
+            # The lease is left to end by itself: given back, an email whose file can never be
+            # read would be claimed again at once, for ever; so it is quarantined in the end.
             log.warning("attempt_abandoned", email_id=self._row.id, reason="spool unavailable")
-            with suppress(Unavailable):  # else the lease ends by itself, and looks like a crash
-                await self._shared.spool.give_back([self.lease], counted=False)
         except Exception:
             log.exception("attempt_failed", email_id=self._row.id)
             reason = "undosend could not compose or relay this email; its log says why."

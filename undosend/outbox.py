@@ -284,7 +284,7 @@ class Outbox:
         return await self._spool.attachment(account, email_id, attachment_id)
 
     async def raw(self, account: str, email_id: str) -> Message:
-        """Return the exact message that leaves, or have left, or would leave if sent now."""
+        """Return the exact message that leaves, or has left, or would leave if sent now."""
         email, files = await self._spool.whole(account, email_id)
         return rendered(email, files, self._clock.now())
 

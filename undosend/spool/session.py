@@ -22,7 +22,7 @@ class Session(Transaction, Protocol):
         """Run the statement, over all the items at once, and return the lines it yields."""
 
     async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Run an insertion that carries bytes, once for each line."""
+        """Run an insertion once for each line: of bytes, or of many short ones."""
 
     def tell(self, row: Row, type_: str) -> None:
         """Write a line of the event log before the commit, and pass it on after it."""

@@ -180,7 +180,7 @@ class SqliteLook:
         return self._connection.driver.execute(statement.sql, parameters).fetchall()
 
     async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Run an insertion that carries bytes, once for each line."""
+        """Run an insertion once for each line: of bytes, or of many short ones."""
         self._connection.driver.executemany(statement.sql, lines)
 
     def tell(self, row: Row, type_: str) -> None:
