@@ -82,10 +82,11 @@ CORE = (
     "undosend.hub",
     "undosend.outbox",
     "undosend.drafts",
+    "undosend.reading",
     "undosend.attempt",
     "undosend.releaser",
 )
-ROOTS = ("undosend.app", "undosend.cli", "undosend.chores", "undosend.restore")
+ROOTS = ("undosend.app", "undosend.checkup", "undosend.cli", "undosend.chores", "undosend.restore")
 
 # The first layer that has a module is the module's.
 LAYERS = (

@@ -57,6 +57,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApp]:
     root, fake = logging.getLogger(), FakeApp()
     handlers, level = root.handlers[:], root.level
     monkeypatch.setitem(sys.modules, "undosend.app", fake)
+    monkeypatch.setitem(sys.modules, "undosend.checkup", fake)
     for name in [name for name in os.environ if name.startswith("UNDOSEND_")]:
         monkeypatch.delenv(name)
     yield fake

@@ -25,7 +25,8 @@ from undosend.domain.holding import USUAL, HoldPolicy, Timing
 from undosend.domain.rules import ATTACHMENT_LIMIT, TEXT_LIMIT
 from undosend.domain.submission import Submission
 from undosend.drafts import Drafts
-from undosend.outbox import RECEIPTS_LAST, GroupOutcome, Outbox
+from undosend.outbox import GroupOutcome, Outbox
+from undosend.reading import RECEIPTS_LAST
 from undosend.spool.memory import MemorySpool
 from undosend.spool.port import NOTHING, Receipt, Rewrite
 

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import os
 import random
 import secrets
 import signal
 import socket
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from tornado.web import Application, url
 
 from undosend import chores, restore
 from undosend.attempt import Attempts
+from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import Misconfigured, Unavailable
@@ -49,10 +48,10 @@ from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
-from undosend.settings import Settings, async_database_url, data
+from undosend.settings import Settings, data
 from undosend.signing import KEY_OCTETS, Signer
 from undosend.spool.disk import Disk
-from undosend.spool.migrate import current, upgrade
+from undosend.spool.migrate import upgrade
 from undosend.spool.port import Spool
 from undosend.spool.sqlite import (
     database_file,
@@ -67,18 +66,8 @@ log = structlog.get_logger(__name__)
 _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
-_CHECK_SECONDS = 10
 _WATCHES_END_SECONDS = 1
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found: a name, whether it is well, and what it is or what to do."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +146,13 @@ async def running(
         leaves.enter_context(hub.listening(journal))
         disk = _disk(settings, clock)
         kept = await open_sqlite(
-            _embedded(settings),
+            embedded_database(settings),
             migrations=data("migrations"),
             publish=hub.publish,
             relieve=disk.relieve,
         )
         leaves.push_async_callback(kept.close)
-        guard = Guard(database_file(_embedded(settings)))
+        guard = Guard(database_file(embedded_database(settings)))
         await guard.watch_over(kept, after_restore=settings.after_restore)
         leaves.push_async_callback(_kept, guard, kept)
         inbox = _open_inbox(settings, clock)
@@ -258,7 +247,7 @@ async def running(
 
 async def migrate(settings: Settings) -> str:
     """Bring the database to this version's schema, and say what was done."""
-    url = _embedded(settings)
+    url = embedded_database(settings)
     lock, engine = own(url), make_engine(url)
     try:
         before, after = await upgrade(engine, data("migrations"))
@@ -272,76 +261,19 @@ async def migrate(settings: Settings) -> str:
 
 async def resume(settings: Settings) -> str:
     """Let a paused service send again, and say what came of it."""
-    return await restore.resume(_embedded(settings), data("migrations"))
-
-
-async def check(settings: Settings) -> list[Finding]:
-    """Look at the database and the relay, change nothing, and say what to do."""
-    return [await _check_database(settings), _check_sqlite(), await _check_relay(settings)]
-
-
-async def _check_database(settings: Settings) -> Finding:
-    try:
-        path = database_file(_embedded(settings))
-        if not path.exists():
-            well = path.parent.is_dir() and os.access(path.parent, os.W_OK)
-            todo = "will be made at the first start" if well else "its folder must exist, writable"
-            return Finding("database", well, f"{path}: {todo}")
-        engine = make_engine(_embedded(settings))
-        try:
-            here, needed = await current(engine, data("migrations"))
-        finally:
-            await engine.dispose()
-    except Misconfigured as error:
-        return Finding("database", ok=False, detail=str(error))
-    told = f"is at revision {here}" if here == needed else f"will be migrated to {needed} at start"
-    return Finding("database", ok=True, detail=f"{path} {told}")
-
-
-def _check_sqlite() -> Finding:
-    warning = sqlite_warning()
-    return Finding("sqlite", ok=True, detail=warning or f"version {sqlite3.sqlite_version}")
-
-
-async def _check_relay(settings: Settings) -> Finding:
-    if settings.relay_url is None and not settings.dev:
-        return Finding("relay", ok=False, detail="none: name one with --relay-url, or use --dev")
-    if settings.relay_url is None:
-        return Finding("relay", ok=True, detail="the development inbox, made at start")
-    try:
-        address = relay_address(settings.relay_url.get_secret_value())
-    except Misconfigured as error:
-        return Finding("relay", ok=False, detail=str(error))
-    relay = SmtpRelay(
-        address, clock=SystemClock(), patience=Patience(command=_CHECK_SECONDS, data=_CHECK_SECONDS)
-    )
-    trouble = await relay.probe()
-    await relay.close()
-    if trouble:
-        return Finding("relay", ok=False, detail=f"{address}: {trouble}")
-    return Finding("relay", ok=True, detail=f"{address} answers")
+    return await restore.resume(embedded_database(settings), data("migrations"))
 
 
 def _disk(settings: Settings, clock: Clock) -> Disk:
     floor = max(2 * MESSAGE_LIMIT, settings.min_free_mib * 1024 * 1024)
-    return Disk(database_file(_embedded(settings)), clock, floor=floor)
-
-
-def _embedded(settings: Settings) -> str:
-    url = async_database_url(settings.database_url)
-    if not url.startswith("sqlite"):
-        raise Misconfigured(
-            "This version of undosend keeps mail in SQLite only; PostgreSQL comes with a later "
-            "one. Use --database-url sqlite:///undosend.db."
-        )
-    return url
+    return Disk(database_file(embedded_database(settings)), clock, floor=floor)
 
 
 def _open_inbox(settings: Settings, clock: Clock) -> DevInbox | None:
     """Return the development inbox where mail shall go nowhere else; its file lies by the spool."""
     if settings.relay_url is not None or not settings.dev:
         return None
-    database = database_file(_embedded(settings))
+    database = database_file(embedded_database(settings))
     return DevInbox(database.with_name(f"{database.stem}-inbox.jsonl"), clock)
 
 

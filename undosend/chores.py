@@ -7,7 +7,7 @@ from contextlib import suppress
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Unavailable
 from undosend.metrics import Metrics
-from undosend.outbox import RECEIPTS_LAST
+from undosend.reading import RECEIPTS_LAST
 from undosend.relay.smtp import SmtpRelay
 from undosend.releaser import Releaser
 from undosend.spool.disk import Disk

@@ -23,7 +23,7 @@ from undosend.domain.errors import Misconfigured, UndosendError
 from undosend.settings import Settings, accepted, load, option, variable
 
 if TYPE_CHECKING:
-    from undosend.app import Finding
+    from undosend.checkup import Finding
 
 _FAILED, _MISCONFIGURED = 1, 2
 
@@ -105,8 +105,8 @@ def check(**given: Any) -> None:
 
     Looks at the configuration, the database and the relay; the status is 1 if one is not well.
     """
-    from undosend.app import Finding  # noqa: PLC0415
-    from undosend.app import check as run  # noqa: PLC0415
+    from undosend.checkup import Finding  # noqa: PLC0415
+    from undosend.checkup import check as run  # noqa: PLC0415
 
     try:
         settings = load(_chosen(given), os.environ, serving=False)

@@ -16,6 +16,7 @@ from undosend.domain.errors import (
     AttachmentNotFound,
     FieldError,
     InvalidEmail,
+    SenderNotAllowed,
     StorageLow,
     VersionMismatch,
 )
@@ -23,6 +24,7 @@ from undosend.domain.holding import past
 from undosend.domain.lifecycle import allowed
 from undosend.domain.refusals import refusal
 from undosend.domain.rules import fixed, too_large, violations
+from undosend.reading import Bounded
 from undosend.spool.port import ENDLESS, Receipt, Rewrite, Spool, Storage
 
 Edit = Callable[[Content], Content]
@@ -31,12 +33,11 @@ Decide = Callable[[Email], tuple[Change, Rewrite]]
 """Return the change of an email that was just read, on condition of the version it had."""
 
 
-class Drafts:
+class Drafts(Bounded):
     """What clients can do to drafts. All raise EmailNotFound, WrongState, VersionMismatch."""
 
     def __init__(self, *, spool: Spool, clock: Clock, storage: Storage = ENDLESS) -> None:
-        self._spool = spool
-        self._clock = clock
+        super().__init__(spool, clock)
         self._storage = storage
 
     async def edit(
@@ -105,6 +106,7 @@ class Drafts:
         """Return the email if it may be edited as it now is; raises as ``edit`` would."""
         self._admit()
         email = await self._spool.get(account, email_id)
+        self._cover(email.row)
         change = Change(Event.EDIT, email_id, account, self._clock.now(), version=version)
         if not allowed(email.row, change):
             raise refusal(email.row, change)
@@ -125,6 +127,7 @@ class Drafts:
         """Make of the draft what ``rewrite`` makes of it, if that is an email still."""
 
         def rewritten(email: Email) -> tuple[Change, Rewrite]:
+            self._cover(email.row)
             new = rewrite(email)
             kept = [file for file in email.attachments if file.id not in new.dropped]
             attachments = (*kept, *(file.attachment for file in new.files))
@@ -134,6 +137,10 @@ class Drafts:
                 raise InvalidEmail([past("/expires_at")])
             if too_heavy := too_large(content, attachments):
                 raise too_heavy
+            sender = content.sender.email if content.sender else None
+            self._permit(content)
+            if self._caller.limit.sender not in {None, sender}:
+                raise SenderNotAllowed
             change = Change(
                 Event.EDIT,
                 email_id,
@@ -141,6 +148,7 @@ class Drafts:
                 self._clock.now(),
                 version=email.row.version,
                 expires_at=email.row.expires_at if expires_at is None else expires_at,
+                sender=sender,
             )
             return change, new
 

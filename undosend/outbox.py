@@ -10,22 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
+from undosend.domain.access import Caller
 from undosend.domain.change import Change, Event
-from undosend.domain.clock import SECOND, Clock
-from undosend.domain.email import NEVER, Email, File, Row, State
+from undosend.domain.clock import Clock
+from undosend.domain.email import NEVER, Email, Row, State
 from undosend.domain.errors import (
-    AttachmentNotFound,
     Draining,
+    EmailNotFound,
     FieldError,
+    Forbidden,
     GroupNotFound,
+    SenderNotAllowed,
     StorageLow,
     UndosendError,
     WrongState,
 )
 from undosend.domain.holding import USUAL, Hold, HoldPolicy, Timing, hold_of
-from undosend.domain.message import message_id, rendered
-from undosend.domain.octets import Message
+from undosend.domain.message import message_id
 from undosend.domain.rules import missing
 from undosend.domain.submission import (
     Submission,
@@ -35,20 +38,15 @@ from undosend.domain.submission import (
     refusal_of_all,
 )
 from undosend.drafts import decided, refuse_if
+from undosend.reading import Reading
 from undosend.spool.port import (
     ENDLESS,
     NOTHING,
-    Listing,
-    Logged,
-    Page,
     Receipt,
     Rewrite,
     Spool,
     Storage,
 )
-
-RECEIPTS_LAST = 24 * 3600 * SECOND
-"""How long a repeated request is answered by what the first one came to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +61,49 @@ class GroupOutcome:
     ended: tuple[str, ...]
 
 
-class Outbox:
-    """What clients can do. Safe to call from many requests at once; holds no email itself."""
+@dataclass(slots=True)
+class _Gate:
+    """What every caller's outbox shares."""
+
+    storage: Storage
+    draining: bool = False
+
+
+class Outbox(Reading):
+    """What clients can do. Safe to call from many requests at once; holds no email itself.
+
+    It is held to the bounds of one caller (``within``); without any to those of the account.
+    """
 
     def __init__(
         self, *, spool: Spool, clock: Clock, policy: HoldPolicy, storage: Storage = ENDLESS
     ) -> None:
-        self._spool = spool
-        self._clock = clock
+        super().__init__(spool, clock)
         self._policy = policy
-        self._storage = storage
-        self._draining = False
+        self._gate = _Gate(storage)
+
+    def within(self, caller: Caller) -> Self:
+        """Return the outbox as a caller has it, held to its bounds and its own delays."""
+        bound = super().within(caller)
+        if bound is not self:
+            allowance = caller.allowance
+            policy = self._policy.narrowed(allowance.default_delay, allowance.longest_delay)
+            bound._policy = policy  # noqa: SLF001 - it is one of us
+        return bound
 
     @property
     def draining(self) -> bool:
         """Tell whether no new mail is taken any more."""
-        return self._draining
+        return self._gate.draining
 
     @property
     def storage_low(self) -> bool:
         """Tell whether new mail is refused for want of room."""
-        return self._storage.low()
+        return self._gate.storage.low()
 
     def drain(self) -> None:
         """Take no new mail from now on; undo, cancel and reading still work."""
-        self._draining = True
+        self._gate.draining = True
 
     # New emails.
 
@@ -97,7 +113,7 @@ class Outbox:
         """Keep the email durably and hold it until its time, or keep it as a draft.
 
         Raises:
-            InvalidEmail, TooLarge, Draining, StorageLow, Unavailable.
+            InvalidEmail, TooLarge, SenderNotAllowed, Forbidden, Draining, StorageLow, Unavailable.
         """
         (email,) = await self.submit_all(account, [submission], receipt)
         if isinstance(email, UndosendError):
@@ -123,9 +139,7 @@ class Outbox:
         self._admit()
         now = self._clock.now()
         answers = [
-            one
-            if isinstance(one, UndosendError)
-            else new_email(account, one, self._policy, now, place)
+            one if isinstance(one, UndosendError) else self._new(account, one, now, place)
             for place, one in enumerate(submissions)
         ]
         if all_or_none and (refused := refusal_of_all(answers)):
@@ -142,7 +156,7 @@ class Outbox:
 
     def refusal(self, account: str, submission: Submission) -> UndosendError | None:
         """Return why the email would not be taken, None where it would."""
-        email = new_email(account, submission, self._policy, self._clock.now())
+        email = self._new(account, submission, self._clock.now())
         return email if isinstance(email, UndosendError) else None
 
     def objections(self, submission: Submission) -> list[FieldError]:
@@ -163,12 +177,15 @@ class Outbox:
         """Freeze the draft as a new revision and hold it until its time.
 
         Raises:
-            InvalidEmail: the draft lacks something, or the time cannot be; Draining, StorageLow.
+            InvalidEmail: the draft lacks something, or the time cannot be; SenderNotAllowed,
+                Draining, StorageLow.
         """
         self._admit()
 
         def frozen(email: Email) -> tuple[Change, Rewrite]:
             row, content = email.row, email.content
+            self._cover(row)
+            self._permit(content)
             hold, wrong = hold_of(timing, self._policy, self._clock.now(), row.expires_at)
             if row.state is State.DRAFT:
                 refuse_if([*missing(content), *wrong])
@@ -222,6 +239,7 @@ class Outbox:
         """
 
         def moved(email: Email) -> tuple[Change, Rewrite]:
+            self._cover(email.row)
             # In any other state it is refused for that, whatever its expiry.
             expires_at = email.row.expires_at if email.row.state is State.HELD else NEVER
             now = self._clock.now()
@@ -250,9 +268,7 @@ class Outbox:
 
     async def delete(self, account: str, email_id: str, *, version: int | None = None) -> None:
         """Remove a draft or an ended email for good; its history stays."""
-        await self._spool.change(
-            Change(Event.DELETE, email_id, account, self._clock.now(), version=version)
-        )
+        await self._spool.change(self._change(Event.DELETE, account, email_id, version=version))
 
     async def undo_group(self, account: str, group_id: str) -> GroupOutcome:
         """Undo every email of the group that can be undone, in one transaction."""
@@ -262,45 +278,26 @@ class Outbox:
         """Cancel every email of the group that can be canceled, in one transaction."""
         return await self._fire_all(Event.CANCEL, account, group_id)
 
-    # Looking.
-
-    async def get(self, account: str, email_id: str) -> Email:
-        """Return the email."""
-        return await self._spool.get(account, email_id)
-
-    async def page(self, account: str, listing: Listing) -> Page:
-        """Return a page of the account's emails, newest first."""
-        return await self._spool.page(account, listing)
-
-    async def history(self, account: str, email_id: str) -> Sequence[Logged]:
-        """Return what has happened to the email, oldest first."""
-        return await self._spool.history(account, email_id)
-
-    async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
-        """Return one attachment with its bytes. Raises AttachmentNotFound."""
-        email = await self._spool.get(account, email_id)
-        if attachment_id not in {part.id for part in email.parts}:
-            raise AttachmentNotFound(attachment_id)
-        return await self._spool.attachment(account, email_id, attachment_id)
-
-    async def raw(self, account: str, email_id: str) -> Message:
-        """Return the exact message that leaves, or has left, or would leave if sent now."""
-        email, files = await self._spool.whole(account, email_id)
-        return rendered(email, files, self._clock.now())
-
-    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
-        """Return what an earlier request with this key came to, within a day."""
-        found = await self._spool.receipt(account, scope, key)
-        known_since = self._clock.now() - RECEIPTS_LAST
-        return found if found and found.at >= known_since else None
-
     # How.
 
     def _admit(self) -> None:
-        if self._draining:
+        if self._gate.draining:
             raise Draining
-        if self._storage.low():
+        if self._gate.storage.low():
             raise StorageLow
+
+    def _new(
+        self, account: str, submission: Submission, now: int, place: int = 0
+    ) -> Email | UndosendError:
+        limit = self._caller.limit
+        if limit.group_id is not None and submission.group_id is None:
+            submission = replace(submission, group_id=limit.group_id)
+        email = new_email(account, submission, self._policy, now, place)
+        if not isinstance(email, Email):
+            return email
+        if not limit.covers(email.row):
+            return Forbidden("This token is not for new emails of such a group or sender.")
+        return email if self._caller.allowance.permits(email.content) else SenderNotAllowed()
 
     def _signed(self, receipt: Receipt | None, email_id: str) -> Receipt | None:
         return receipt and replace(receipt, at=self._clock.now(), ids=(email_id,))
@@ -316,14 +313,19 @@ class Outbox:
         revision: int | None = None,
         rewrite: Rewrite = NOTHING,
     ) -> Email:
-        change = Change(
-            event, email_id, account, self._clock.now(), version=version, revision=revision
-        )
+        change = self._change(event, account, email_id, version=version, revision=revision)
         return await self._spool.apply(_held_until(hold, change) if hold else change, rewrite)
 
     async def _fire_all(self, event: Event, account: str, group_id: str) -> GroupOutcome:
-        change = Change(event, "", account, self._clock.now())
-        answers = await self._spool.change_group(change, group_id)
+        limit = self._caller.limit
+        if limit.email_id is not None or limit.group_id not in {None, group_id}:
+            raise GroupNotFound(group_id)
+        change = self._change(event, account, "")
+        answers = {
+            id_: answer
+            for id_, answer in (await self._spool.change_group(change, group_id)).items()
+            if not isinstance(answer, EmailNotFound)
+        }
         if not answers:
             raise GroupNotFound(group_id)
         done = tuple(id_ for id_, answer in answers.items() if isinstance(answer, Row))

@@ -70,7 +70,7 @@ CONTENT = Content(
 def an_email(row: Row | None = None, content: Content = CONTENT, files: int = 0) -> Email:
     """Return a whole email with the content's envelope; its files come from ``a_file``."""
     return Email(
-        row or a_row(),
+        row or a_row(sender=content.sender and content.sender.email),
         content,
         tuple(a_file().attachment for _ in range(files)),
         tuple(Recipient(address) for address in content.rcpt_to),

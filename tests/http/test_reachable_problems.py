@@ -67,7 +67,7 @@ class Full:
 
 
 async def filled(service: Service) -> None:
-    service.outbox._storage = service.desk.drafts._storage = Full()
+    service.outbox._gate.storage = service.desk.drafts._storage = Full()
 
 
 DRAFT = {"draft": True}

@@ -129,7 +129,7 @@ def test_a_claim_reads_as_many_rows_as_it_takes(
     """Counted in steps of SQLite's machine, which no neighbour on this computer can slow."""
     connection.executemany(
         "INSERT INTO emails VALUES (?,'a','held',1,1,0,0,0,0,?,4611686018427387904,"
-        "NULL,0,0,0,0,0,NULL,NULL,NULL,NULL,NULL)",
+        "NULL,0,0,0,0,0,NULL,NULL,NULL,NULL,NULL,NULL)",
         ((f"em_{n:06d}", n) for n in range(waiting)),
     )
     steps = [0]
@@ -163,6 +163,9 @@ FILTERS = {
     "a word of nobody": Listing(terms=("w:nobody",)),
     "a large group": Listing(group_id="large"),
     "a large group and a rare state": Listing(group_id="large", states=frozenset({State.SENDING})),
+    "a sender": Listing(sender="me@x"),
+    "a common word of no sender": Listing(sender="you@x", terms=("w:all",)),
+    "a sender of nothing": Listing(sender="you@x"),
     "a rare Message-ID": Listing(message_id="<rare@x>"),
     "everything": Listing(
         terms=("w:all", "w:rare"),
@@ -183,7 +186,7 @@ def fill(connection: sqlite3.Connection, many: int) -> None:
             state = "sending" if rare else "held" if n % 2 else "draft"
             connection.execute(
                 "INSERT INTO emails VALUES (?,'a',?,1,1,0,0,0,0,?,4611686018427387904,"
-                "?,0,0,0,0,0,NULL,NULL,?,'large',NULL)",
+                "?,0,0,0,0,0,NULL,NULL,?,'large','me@x',NULL)",
                 (
                     f"em_{n:06d}",
                     state,

@@ -35,6 +35,7 @@ class Change:
     at: the instant of asking. version: the caller's If-Match, if any.
     token, revision: the lease a sender holds; every event of the releaser but expire has both.
     A client's change may name the one revision that it is for.
+    of_group, of_sender: the only emails the caller may touch, if not all of its account.
     resend: the operator's policy allows one more try after an uncertain attempt.
     attempts: 1 where the relay really answered. accepted: recipients it took this time.
     The rest are new values for the row's columns of the same name.
@@ -47,6 +48,8 @@ class Change:
     version: int | None = None
     token: str | None = None
     revision: int | None = None
+    of_group: str | None = None
+    of_sender: str | None = None
     resend: bool = False
     attempts: int = 0
     accepted: int = 0
@@ -56,4 +59,5 @@ class Change:
     expires_at: int = NEVER
     lease_until: int = 0
     message_id: str | None = None
+    sender: str | None = None
     trouble: str | None = None

@@ -65,7 +65,7 @@ class Content:
     Message-IDs with their angle brackets (RFC 5322 §3.6.4). raw: the id of the attachment that
     is the whole message, where the author wrote it as RFC 5322 octets: then sender, to, cc and
     bcc are the envelope alone, and the other parts only tell what stands in it. message_id: the
-    one that such a message brings along.
+    one that such a message brings along. authors: whom its From and Sender name.
     """
 
     sender: Address | None = None
@@ -82,6 +82,7 @@ class Content:
     references: tuple[str, ...] = ()
     raw: str | None = None
     message_id: str | None = None
+    authors: tuple[Address, ...] = ()
 
     @property
     def rcpt_to(self) -> tuple[str, ...]:
@@ -144,6 +145,7 @@ class Row:
     claims: leases since the last outcome; attempts: real answers of the relay.
     accepted: recipients that the relay took in this revision.
     uncertain: attempts of this revision of which nobody can know the outcome.
+    sender: the address that the content is from, None while it names none.
     trouble: why the last attempt did not succeed, for people.
     """
 
@@ -168,6 +170,7 @@ class Row:
     final_at: int | None = None
     message_id: str | None = None
     group_id: str | None = None
+    sender: str | None = None
     trouble: str | None = None
 
     @property

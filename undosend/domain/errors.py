@@ -103,6 +103,24 @@ class TooLarge(UndosendError):
         self.limit = limit
 
 
+class Forbidden(UndosendError):
+    """The caller may not do this, whoever it does it to."""
+
+    code = "forbidden"
+
+
+class SenderNotAllowed(UndosendError):
+    """The caller may not send mail that is from this address."""
+
+    code = "sender_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This key may not send mail that is from this address; its senders are told by "
+            "GET /v1/session. Write from an address that it may, or use another key."
+        )
+
+
 class Unavailable(UndosendError):
     """The spool could not commit; whether the change happened is not known. Ask again."""
 

@@ -37,6 +37,14 @@ class HoldPolicy:
     longest_delay: int = 30 * 24 * 3600
     grace: float = 1.0
 
+    def narrowed(self, default_delay: int | None, longest_delay: int | None) -> HoldPolicy:
+        """Return the policy with a key's own delays; the longest is never longer than here."""
+        longest = self.longest_delay
+        if longest_delay is not None:
+            longest = min(longest, longest_delay)
+        default = self.default_delay if default_delay is None else default_delay
+        return HoldPolicy(min(default, longest), longest, self.grace)
+
 
 @dataclass(frozen=True, slots=True)
 class Hold:

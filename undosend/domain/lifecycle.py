@@ -126,7 +126,7 @@ RULES: Mapping[Event, Rule] = {
         sources=_states(State.DRAFT),
         to=((None, State.DRAFT),),
         told="edited",
-        writes=_given("expires_at"),
+        writes=_given("expires_at", "sender"),
     ),
     Event.SEND: Rule(
         by=Actor.CLIENT,
@@ -273,10 +273,16 @@ def holds(conditions: tuple[Condition, ...], row: Row, change: Change) -> bool:
     return all(test(row, change) for condition in conditions for test in HOLDS[condition])
 
 
+def covered(row: Row, change: Change) -> bool:
+    """Tell whether the email is one that the caller may touch; to others it does not exist."""
+    return change.of_group in {None, row.group_id} and change.of_sender in {None, row.sender}
+
+
 def allowed(row: Row, change: Change, rules: Mapping[Event, Rule] = RULES) -> bool:
     """Tell whether the change may happen to the row as it is."""
     rule = rules[change.event]
     meant = change.version in {None, row.version} and change.revision in {None, row.revision}
+    meant = meant and covered(row, change)
     return meant and row.state in rule.sources and holds(rule.when, row, change)
 
 

@@ -58,6 +58,7 @@ def new_email(
         updated_at=now,
         expires_at=submission.expires_at or NEVER,
         group_id=submission.group_id,
+        sender=content.sender.email if content.sender else None,
     )
     if timing is None:
         return Email(row, content, attachments)

@@ -28,7 +28,7 @@ ROW_WIDTH = len(emails.columns)
 row_values = attrgetter(*(column.name for column in emails.columns))
 """Return a row's values in the order of the table's columns, which is that of ``Row``."""
 
-_PEOPLE = ("to", "cc", "bcc", "reply_to")
+_PEOPLE = ("to", "cc", "bcc", "reply_to", "authors")
 _LISTS = ("headers", "tags", "in_reply_to", "references")
 
 
@@ -145,6 +145,7 @@ def content_of(text: str) -> Content:
         references=tuple(parts.get("references", ())),
         raw=parts.get("raw"),
         message_id=parts.get("message_id"),
+        authors=people("authors"),
     )
 
 

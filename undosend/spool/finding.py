@@ -41,6 +41,7 @@ class Shape:
     states: frozenset[State]
     in_group: bool
     by_message_id: bool
+    by_sender: bool
     terms: int
     upwards: bool
 
@@ -51,6 +52,7 @@ def shape_of(listing: Listing) -> Shape:
         listing.states,
         listing.group_id is not None,
         listing.message_id is not None,
+        listing.sender is not None,
         len(listing.terms),
         listing.upwards,
     )
@@ -71,6 +73,8 @@ def given_of(account: str, listing: Listing) -> Mapping[str, Any]:
         given["group_id"] = listing.group_id
     if listing.message_id is not None:
         given["message_id"] = listing.message_id
+    if listing.sender is not None:
+        given["sender"] = listing.sender
     return given | {f"term_{place}": term for place, term in enumerate(listing.terms)}
 
 
@@ -139,6 +143,8 @@ def _filters(shape: Shape) -> Sequence[ColumnElement[bool]]:
     if shape.in_group:
         filters += [emails.c.group_id == _given("group_id")] if led else []
         led = True
+    if shape.by_sender:
+        filters.append(emails.c.sender == _given("sender"))
     if shape.states and led:
         filters.append(emails.c.state.in_(sorted(shape.states)))
     return filters

@@ -19,7 +19,7 @@ from undosend.domain.errors import (
     Unavailable,
     UndosendError,
 )
-from undosend.domain.lifecycle import allowed, fire, repeats, told
+from undosend.domain.lifecycle import allowed, covered, fire, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.terms import terms_of
@@ -69,6 +69,8 @@ class MemorySpool:
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is."""
         email = self._find(change.account, change.email_id)
+        if not covered(email.row, change):
+            raise EmailNotFound(change.email_id)
         if not allowed(email.row, change):
             if repeats(email.row, change):
                 return email.row
@@ -294,6 +296,7 @@ def _fits(email: Email, listing: Listing) -> bool:
         (not listing.states or row.state in listing.states)
         and listing.group_id in {None, row.group_id}
         and listing.message_id in {None, row.message_id}
+        and listing.sender in {None, row.sender}
         and terms.issuperset(listing.terms)
     )
 

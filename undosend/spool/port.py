@@ -118,7 +118,7 @@ class Listing:
 
     below, above: all ids lie between these two, which are not shown themselves. upwards: the
     page holds the oldest of them, not the newest. states: any of these, where there are some.
-    terms: the email has every one (``domain.terms``).
+    sender: the email is from that address. terms: it has every one (``domain.terms``).
     """
 
     limit: int = 20
@@ -128,12 +128,13 @@ class Listing:
     states: frozenset[State] = frozenset()
     group_id: str | None = None
     message_id: str | None = None
+    sender: str | None = None
     terms: tuple[str, ...] = ()
 
     @property
     def filters(self) -> int:
         """Return how many conditions there are beside the ids."""
-        named = (self.states, self.group_id is not None, self.message_id is not None)
+        named = (self.states, self.group_id, self.message_id, self.sender)
         return sum(map(bool, named)) + len(self.terms)
 
 

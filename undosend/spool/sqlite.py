@@ -23,8 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from undosend.domain.email import Row
 from undosend.domain.errors import InUse, Misconfigured
+from undosend.spool.database import Database
 from undosend.spool.dialect import SqliteDialect, Statement
-from undosend.spool.group_commit import Relieve, hopeless
+from undosend.spool.group_commit import GroupCommit, Relieve, hopeless
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Logged
 from undosend.spool.session import Line
@@ -33,6 +34,8 @@ from undosend.spool.store import SqlSpool
 
 Answer = TypeVar("Answer")
 Publish = Callable[[Sequence[Logged]], None]
+
+DIALECT = SqliteDialect()
 
 _PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 _BEGIN = Statement("BEGIN IMMEDIATE", {})
@@ -83,13 +86,13 @@ async def open_sqlite(
         await session.fetch(_BEGIN_LOOK)
         return session
 
-    return SqlSpool(
-        statements,
-        write=(begin, write.carry),
-        read=(look, read.carry),
-        release=release,
-        relieve=relieve,
+    database = Database(
+        DIALECT,
+        GroupCommit("spool-writer", begin, write.carry, relieve),
+        GroupCommit("spool-reader", look, read.carry),
+        release,
     )
+    return SqlSpool(statements, database)
 
 
 def make_engine(url: str) -> AsyncEngine:
@@ -246,7 +249,7 @@ class SqliteSession(SqliteLook):
 @cache
 def _statements() -> Statements:
     """Return the statements, which never change; to compile them takes an eighth of a second."""
-    return Statements(SqliteDialect())
+    return Statements(DIALECT)
 
 
 async def _driver(connection: AsyncConnection) -> _Connection:

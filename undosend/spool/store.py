@@ -7,12 +7,13 @@ This module knows no particular database; ``sqlite`` opens one and gives it conn
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Email, File, Row, State
 from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
+from undosend.spool.database import Database
 from undosend.spool.documents import (
     file_of,
     lease_values,
@@ -20,7 +21,7 @@ from undosend.spool.documents import (
     receipt_of,
     row_of,
 )
-from undosend.spool.group_commit import Carry, GroupCommit, Kind, Relieve
+from undosend.spool.group_commit import Kind
 from undosend.spool.port import (
     NOTHING,
     Agenda,
@@ -32,31 +33,19 @@ from undosend.spool.port import (
     Receipt,
     Rewrite,
 )
-from undosend.spool.session import Ask, Line, Session
+from undosend.spool.session import Ask
 from undosend.spool.statements import PAUSED, Statements
 from undosend.spool.work import Addition, Claim, GroupWish, Key, Wish, Work
 
 
 class SqlSpool:
-    """A ``Spool`` over one writing and one reading connection.
+    """A ``Spool`` over one database, which it closes with itself."""
 
-    write, read: begin a transaction, and carry it to its end. release: lets go of the
-    database; called by ``close``. relieve: see ``GroupCommit``.
-    """
-
-    def __init__(
-        self,
-        statements: Statements,
-        *,
-        write: tuple[Callable[[], Awaitable[Session]], Carry],
-        read: tuple[Callable[[], Awaitable[Session]], Carry],
-        release: Callable[[], Awaitable[None]],
-        relieve: Relieve,
-    ) -> None:
+    def __init__(self, statements: Statements, database: Database) -> None:
+        self.database = database
         self._sql, work = statements, Work(statements)
-        self._writer = GroupCommit("spool-writer", *write, relieve)
-        self._reader = GroupCommit("spool-reader", *read)
-        self._release = release
+        self._writer, self._reader = database.writer, database.reader
+        self._write, self._read = database.write, database.read
         self._add: Kind[Addition, None] = Kind(work.add)
         self._change: Mapping[Event, Kind[Wish, Row]] = {
             event: Kind(partial(work.change, event), lambda wish: wish[0].email_id)
@@ -75,7 +64,6 @@ class SqlSpool:
         self._claim: Kind[Claim, Sequence[Email]] = Kind(work.claim)
         self._get: Kind[Key, Email] = Kind(work.get)
         self._page: Kind[tuple[str, Listing], Page] = Kind(work.page)
-        self._ask: Kind[Ask, Sequence[Line]] = Kind(work.ask)
 
     def __repr__(self) -> str:
         return f"<SqlSpool {self._writer!r} {self._reader!r}>"
@@ -205,12 +193,4 @@ class SqlSpool:
 
     async def close(self) -> None:
         """Let running transactions end, then release every resource."""
-        await self._writer.close()
-        await self._reader.close()
-        await self._release()
-
-    async def _write(self, ask: Ask) -> Sequence[Line]:
-        return await self._writer.submit(self._ask, ask)
-
-    async def _read(self, ask: Ask) -> Sequence[Line]:
-        return await self._reader.submit(self._ask, ask)
+        await self.database.close()

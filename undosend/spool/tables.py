@@ -61,6 +61,7 @@ emails = Table(
     Column("final_at", BigInteger),
     Column("message_id", Text),
     Column("group_id", Text),
+    Column("sender", Text),
     Column("trouble", Text),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state"),
     CheckConstraint(
@@ -196,4 +197,26 @@ secrets = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", LargeBinary, nullable=False),
+)
+
+# API keys: digests only. scopes and senders are JSON lists.
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("senders", Text),
+    Column("default_delay_seconds", Integer),
+    Column("max_delay_seconds", Integer),
+    Column("rate_per_minute", Integer),
+    Column("daily_quota", Integer),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    Column("used_day", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
 )

@@ -55,6 +55,8 @@ def transition(event: Event, dialect: Dialect) -> Statement:
         emails.c.state.in_(sorted(rule.sources)),
         or_(change.version.is_(None), emails.c.version == change.version),
         or_(change.revision.is_(None), emails.c.revision == change.revision),
+        or_(change.of_group.is_(None), emails.c.group_id == change.of_group),
+        or_(change.of_sender.is_(None), emails.c.sender == change.of_sender),
         *(_holds(condition, change) for condition in rule.when),
     ]
     if not rule.to:

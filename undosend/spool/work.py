@@ -13,7 +13,7 @@ from typing import Any
 from undosend.domain.change import Change, Event
 from undosend.domain.email import Content, Email, File, Row, State
 from undosend.domain.errors import EmailNotFound, UndosendError
-from undosend.domain.lifecycle import repeats, told
+from undosend.domain.lifecycle import covered, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.terms import terms_of
@@ -30,7 +30,7 @@ from undosend.spool.documents import (
 )
 from undosend.spool.finding import given_of, shape_of
 from undosend.spool.port import NOTHING, Listing, New, Page, Receipt, Rewrite
-from undosend.spool.session import Ask, Line, Session
+from undosend.spool.session import Ask, Session
 from undosend.spool.statements import PAUSED, Statements
 from undosend.spool.transitions import as_item
 
@@ -46,10 +46,6 @@ class Work:
 
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
-
-    async def ask(self, session: Session, asks: Sequence[Ask]) -> Sequence[Sequence[Line]]:
-        """Run statements, each for one caller."""
-        return [await session.fetch(ask.statement, ask.rows, **ask.given) for ask in asks]
 
     async def add(self, session: Session, additions: Sequence[Addition]) -> Sequence[None]:
         """Keep new emails, each addition all or none."""
@@ -120,7 +116,7 @@ class Work:
         found: dict[str, Row | UndosendError] = {}
         for change in changes:
             row = rows.get(change.email_id)
-            if row is None:
+            if row is None or not covered(row, change):
                 found[change.email_id] = EmailNotFound(change.email_id)
             else:
                 found[change.email_id] = row if repeats(row, change) else refusal(row, change)

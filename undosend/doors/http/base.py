@@ -17,14 +17,12 @@ from pydantic_core import to_json
 from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from undosend.domain.access import Caller, Scope
 from undosend.domain.errors import TooLarge, UndosendError
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
 from undosend.doors.http.strict_json import decode
 
 log = structlog.get_logger(__name__)
-
-ACCOUNT = "default"
-"""The one account there is, until keys come."""
 
 BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
@@ -66,10 +64,16 @@ class Handler(RequestHandler):
     _body: bytearray | None = None
     _arrived = 0
 
+    caller = Caller()
+    """Who asks; without keys everybody, for the one account there is."""
+
+    needs: ClassVar[Mapping[str, Scope | None]] = {}
+    """The scope that each method needs; None where anybody may ask. HEAD needs what GET does."""
+
     @property
     def account(self) -> str:
         """Return the account the caller acts for."""
-        return ACCOUNT
+        return self.caller.account
 
     @property
     def _origins(self) -> frozenset[str]:

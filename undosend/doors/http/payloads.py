@@ -263,6 +263,7 @@ class ContentIn(_Model):
             references=part("references", tuple(self.references or ()), content.references),
             raw=content.raw,
             message_id=content.message_id,
+            authors=content.authors,
         )
 
     def files(self, at: int) -> list[File]:

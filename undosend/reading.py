@@ -1,0 +1,122 @@
+"""What a client can see of its mail, and the bounds that all it asks for is held to.
+
+``Outbox`` and ``Drafts`` are made of this: every one of their methods looks at mail first, or
+changes it by a ``Change`` that carries the caller's bounds into the statement's own WHERE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any, Self
+
+from undosend.domain.access import Caller
+from undosend.domain.change import Change, Event
+from undosend.domain.clock import SECOND, Clock
+from undosend.domain.email import Content, Email, File, Row
+from undosend.domain.errors import (
+    AttachmentNotFound,
+    EmailNotFound,
+    Forbidden,
+    SenderNotAllowed,
+)
+from undosend.domain.message import rendered
+from undosend.domain.octets import Message
+from undosend.spool.port import Listing, Logged, Page, Receipt, Spool
+
+RECEIPTS_LAST = 24 * 3600 * SECOND
+"""How long a repeated request is answered by what the first one came to."""
+
+_ANYONE = Caller()
+
+
+class Bounded:
+    """What one caller can do. Without ``within``, that is all of the account it names."""
+
+    def __init__(self, spool: Spool, clock: Clock) -> None:
+        self._spool = spool
+        self._clock = clock
+        self._caller = _ANYONE
+
+    def within(self, caller: Caller) -> Self:
+        """Return the same for a caller, held to its bounds.
+
+        What its limit does not cover does not exist there: EmailNotFound.
+        """
+        if not caller.bounded:
+            return self
+        bound = copy(self)
+        bound._caller = caller  # noqa: SLF001 - it is one of us
+        return bound
+
+    def _cover(self, row: Row) -> None:
+        if not self._caller.limit.covers(row):
+            raise EmailNotFound(row.id)
+
+    def _permit(self, content: Content) -> None:
+        if not self._caller.allowance.permits(content):
+            raise SenderNotAllowed
+
+    def _change(self, event: Event, account: str, email_id: str, **conditions: Any) -> Change:
+        """Return the event as this caller may ask for it."""
+        limit = self._caller.limit
+        if email_id and limit.email_id not in {None, email_id}:
+            raise EmailNotFound(email_id)
+        return Change(
+            event,
+            email_id,
+            account,
+            self._clock.now(),
+            of_group=limit.group_id,
+            of_sender=limit.sender,
+            **conditions,
+        )
+
+
+class Reading(Bounded):
+    """What clients can see."""
+
+    async def get(self, account: str, email_id: str) -> Email:
+        """Return the email."""
+        email = await self._spool.get(account, email_id)
+        self._cover(email.row)
+        return email
+
+    async def page(self, account: str, listing: Listing) -> Page:
+        """Return a page of the account's emails, newest first."""
+        limit = self._caller.limit
+        if limit.email_id is not None:
+            raise Forbidden("This token is for one email only: ask for that by its id.")
+        if limit.group_id is not None:
+            if listing.group_id not in {None, limit.group_id}:
+                return Page((), None)
+            listing = replace(listing, group_id=limit.group_id)
+        if limit.sender is not None:
+            listing = replace(listing, sender=limit.sender)
+        return await self._spool.page(account, listing)
+
+    async def history(self, account: str, email_id: str) -> Sequence[Logged]:
+        """Return what has happened to the email, oldest first."""
+        if self._caller.bounded:
+            await self.get(account, email_id)
+        return await self._spool.history(account, email_id)
+
+    async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
+        """Return one attachment with its bytes. Raises AttachmentNotFound."""
+        email = await self.get(account, email_id)
+        if attachment_id not in {part.id for part in email.parts}:
+            raise AttachmentNotFound(attachment_id)
+        return await self._spool.attachment(account, email_id, attachment_id)
+
+    async def raw(self, account: str, email_id: str) -> Message:
+        """Return the exact message that leaves, or has left, or would leave if sent now."""
+        email, files = await self._spool.whole(account, email_id)
+        self._cover(email.row)
+        return rendered(email, files, self._clock.now())
+
+    async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
+        """Return what an earlier request with this key came to, within a day."""
+        found = await self._spool.receipt(account, scope, key)
+        known_since = self._clock.now() - RECEIPTS_LAST
+        return found if found and found.at >= known_since else None
