@@ -19,9 +19,10 @@ from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
 from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
 from undosend.devinbox import DevInbox
+from undosend.domain.access import DEFAULT_ACCOUNT
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Unavailable
-from undosend.doors.http.base import ACCOUNT, BODY_LIMIT
+from undosend.doors.http.base import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
 
@@ -105,7 +106,7 @@ def busy(path: str, stage: Stage = nothing) -> Stage:
 
     async def occupied(service: Service) -> str | Mapping[str, str]:
         there = await stage(service)
-        service.desk.once._running.add((ACCOUNT, "POST " + path.format(id=there), KEY[1]))
+        service.desk.once._running.add((DEFAULT_ACCOUNT, "POST " + path.format(id=there), KEY[1]))
         return there
 
     return occupied
