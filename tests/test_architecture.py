@@ -20,17 +20,21 @@ from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
 from undosend.domain.email import Attachment, Recipient, Row
 from undosend.domain.holding import HoldPolicy
+from undosend.domain.keys import Key
 from undosend.doors.http.answers import View
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.routes import routes
 from undosend.drafts import Drafts
 from undosend.hub import Hub
+from undosend.keyring import Keyring
 from undosend.outbox import Outbox
 from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
+from undosend.spool.memory_keys import MemoryKeys
 from undosend.spool.port import Logged, Receipt
-from undosend.spool.tables import attachments, emails, events, receipts, recipients
+from undosend.spool.tables import attachments, emails, events, keys, receipts, recipients
+from undosend.tokens import Tokens
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "undosend").rglob("*.py"))
@@ -77,24 +81,37 @@ class Layer:
 
 
 DOMAIN = "undosend.domain"
-SPOOL_PORT, RELAY_PORT = "undosend.spool.port", "undosend.relay.port"
+SPOOL_PORT, KEY_PORT, RELAY_PORT = (
+    "undosend.spool.port",
+    "undosend.spool.key_port",
+    "undosend.relay.port",
+)
 CORE = (
     "undosend.hub",
     "undosend.outbox",
     "undosend.drafts",
     "undosend.reading",
+    "undosend.keyring",
     "undosend.attempt",
     "undosend.releaser",
 )
-ROOTS = ("undosend.app", "undosend.checkup", "undosend.cli", "undosend.chores", "undosend.restore")
+ROOTS = (
+    "undosend.app",
+    "undosend.assembly",
+    "undosend.checkup",
+    "undosend.cli",
+    "undosend.chores",
+    "undosend.restore",
+)
 
 # The first layer that has a module is the module's.
 LAYERS = (
     Layer(ROOTS, ("undosend",), ("click", "rich", "structlog", "tornado")),
     Layer((DOMAIN,), (DOMAIN,), ("email_validator", "idna")),
-    Layer((SPOOL_PORT, RELAY_PORT), (DOMAIN,)),
-    Layer(CORE, (DOMAIN, SPOOL_PORT, RELAY_PORT, *CORE), ("structlog",)),
-    Layer(("undosend.spool.memory",), (DOMAIN, SPOOL_PORT)),
+    Layer((SPOOL_PORT, KEY_PORT, RELAY_PORT), (DOMAIN,)),
+    Layer(CORE, (DOMAIN, SPOOL_PORT, KEY_PORT, RELAY_PORT, *CORE), ("structlog",)),
+    Layer(("undosend.tokens",), (DOMAIN, "undosend.keyring", "undosend.signing")),
+    Layer(("undosend.spool.memory", "undosend.spool.memory_keys"), (DOMAIN, SPOOL_PORT, KEY_PORT)),
     Layer(("undosend.spool.group_commit",), (DOMAIN,), ("structlog",)),
     Layer(
         ("undosend.spool",),
@@ -112,6 +129,8 @@ LAYERS = (
             "undosend.drafts",
             "undosend.hub",
             "undosend.signing",
+            "undosend.keyring",
+            "undosend.tokens",
             "undosend.doors.http",
             "undosend.devinbox",
         ),
@@ -147,7 +166,7 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
         ("alembic", ("undosend.spool",)),
         ("aiosqlite", ("undosend.spool",)),
         ("aiosmtplib", ("undosend.relay",)),
-        ("tornado", ("undosend.doors.http", "undosend.app")),
+        ("tornado", ("undosend.doors.http", "undosend.app", "undosend.assembly")),
         ("pydantic", ("undosend.doors.http", "undosend.settings")),
         ("prometheus_client", ("undosend.metrics",)),
         ("click", ("undosend.cli",)),
@@ -338,6 +357,7 @@ def test_importing_every_module_opens_nothing() -> None:
         (Logged, events, []),
         (Attachment, attachments, ["email_id", "body"]),
         (Receipt, receipts, []),
+        (Key, keys, []),
         (Recipient, recipients, ["email_id", "position"]),
     ],
 )
@@ -364,6 +384,7 @@ def url_table() -> list[URLSpec]:
             View(clock, Signer(b"a key")),
             Hub(),
             Once(outbox),
+            Tokens(Signer(b"a key"), Keyring(MemoryKeys(), clock), clock),
         ),
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",

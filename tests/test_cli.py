@@ -145,11 +145,15 @@ def test_a_port_in_use_is_named_with_its_option(app: FakeApp, taken_port: int, w
     assert f"another port with {which};" in result.stderr
 
 
-def test_metrics_are_for_this_machine_only(app: FakeApp) -> None:
-    result = run("serve", "--dev", "--metrics-host", "192.0.2.1")
+def test_metrics_are_for_this_machine_only_unless_somebody_says_otherwise(app: FakeApp) -> None:
+    assert run("serve", "--dev").exit_code == 0
+    assert app.settings is not None
+    assert app.settings.metrics_host == "127.0.0.1"
+
+    result = run("serve", "--dev", "--metrics-host", "metrics.example")
 
     assert result.exit_code == 2
-    assert result.stderr.startswith("undosend: --metrics-host: '192.0.2.1' would let")
+    assert result.stderr.startswith("undosend: --metrics-host: 'metrics.example' is no address")
 
 
 def test_check_goes_on_where_there_is_no_relay(tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_check_ends_with_status_1_when_something_is_wrong(app: FakeApp) -> None:
 
 
 def test_check_finds_wrong_settings_instead_of_stopping_at_them(app: FakeApp) -> None:
-    result = run("check", "--host", "0.0.0.0")
+    result = run("check", "--host", "example")
 
     assert result.exit_code == 1
     assert result.stdout.startswith("wrong  configuration  --host: ")

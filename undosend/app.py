@@ -8,62 +8,48 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import random
-import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 import structlog
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application, url
+from tornado.web import Application
 
 from undosend import chores, restore
-from undosend.attempt import Attempts
+from undosend.assembly import (
+    Ground,
+    make_core,
+    make_door,
+    metrics_door,
+    next_hop,
+    open_relay,
+    open_store,
+)
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
-from undosend.domain.clock import SECOND, Clock, SystemClock
-from undosend.domain.errors import Misconfigured, Unavailable
-from undosend.domain.holding import HoldPolicy
-from undosend.domain.retry import RetryPolicy
-from undosend.domain.rules import MESSAGE_LIMIT
-from undosend.doors.http.answers import View
-from undosend.doors.http.base import NotFound
-from undosend.doors.http.mail import Desk
-from undosend.doors.http.once import Once
-from undosend.doors.http.ops import MetricsHandler
-from undosend.doors.http.routes import Door, routes
-from undosend.drafts import Drafts
+from undosend.domain.clock import Clock, SystemClock
 from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
 from undosend.outbox import Outbox
 from undosend.relay.port import Relay
-from undosend.relay.smtp import Patience, SmtpRelay
-from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
-from undosend.restore import Guard
 from undosend.settings import Settings, data
-from undosend.signing import KEY_OCTETS, Signer
-from undosend.spool.disk import Disk
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Spool
 from undosend.spool.sqlite import (
-    database_file,
     make_engine,
-    open_sqlite,
     own,
     sqlite_warning,
 )
 
 log = structlog.get_logger(__name__)
 
-_STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
 _WATCHES_END_SECONDS = 1
@@ -140,55 +126,18 @@ async def running(
         Misconfigured, OSError: nothing has been served.
     """
     clock = clock or SystemClock()
-    hub, metrics = Hub(), Metrics()
+    ground = Ground(settings, clock, Hub(), Metrics())
+    hub, metrics = ground.hub, ground.metrics
     async with AsyncExitStack() as leaves:
         leaves.enter_context(hub.listening(metrics.heard))
         leaves.enter_context(hub.listening(journal))
-        disk = _disk(settings, clock)
-        kept = await open_sqlite(
-            embedded_database(settings),
-            migrations=data("migrations"),
-            publish=hub.publish,
-            relieve=disk.relieve,
-        )
-        leaves.push_async_callback(kept.close)
-        guard = Guard(database_file(embedded_database(settings)))
-        await guard.watch_over(kept, after_restore=settings.after_restore)
-        leaves.push_async_callback(_kept, guard, kept)
-        inbox = _open_inbox(settings, clock)
-        if inbox:
-            leaves.push_async_callback(inbox.stop)
-        smtp = SmtpRelay(
-            await _next_hop(settings, inbox),
-            clock=clock,
-            connections=settings.relay_connections,
-            patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
-        )
+        store = await open_store(ground, leaves)
+        inbox, address = await next_hop(ground, leaves)
+        smtp = open_relay(ground, address)
         leaves.push_async_callback(smtp.close)
-        spool, relay = adapt(kept, smtp)
-        outbox = Outbox(
-            spool=spool,
-            clock=clock,
-            policy=HoldPolicy(
-                default_delay=settings.default_delay_seconds,
-                longest_delay=settings.max_delay_seconds,
-                grace=settings.grace_seconds,
-            ),
-            storage=disk,
-        )
-        drafts = Drafts(spool=spool, clock=clock, storage=disk)
-        attempts = Attempts(
-            spool=spool,
-            relay=relay,
-            clock=clock,
-            retry=RetryPolicy(lifetime=settings.lifetime_hours * 3600),
-            observer=metrics,
-            luck=random.random,
-            resend=settings.uncertain_policy == "resend_once",
-            data_seconds=settings.data_timeout_seconds,
-            since=clock.now(),
-        )
-        releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
+        spool, relay = adapt(store.spool, smtp)
+        core = make_core(ground, store, spool, relay)
+        outbox, releaser = core.outbox, core.releaser
         await releaser.recover()
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
@@ -200,34 +149,28 @@ async def running(
             releaser=releaser,
             inbox=inbox,
         )
-        signer = Signer(await spool.secret("signing", secrets.token_bytes(KEY_OCTETS)))
-        door = Door(
-            routes(
-                desk=Desk(outbox, drafts, View(clock, signer), hub, Once(outbox)),
-                readiness=lambda: _unready(outbox, releaser, spool, clock),
-                openapi=data("api-spec") / "openapi.yaml",
-                page=Path(__file__).parent / "web",
-                inbox=inbox,
-            ),
-            counted=metrics.requested,
-            public_url=settings.public_url,
-            origins=frozenset(filter(None, settings.cors_origins.split(","))),
-        )
+        door = await make_door(ground, store, core, inbox)
         server = _server(door)
-        metrics_server = _server(_metrics_door(metrics))
+        metrics_server = _server(metrics_door(metrics))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             helpers = [
-                tasks.create_task(guard.keeping(spool, clock), name="epoch"),
-                tasks.create_task(guard.listening(spool, releaser, clock), name="resuming"),
-                tasks.create_task(chores.restock(disk, clock), name="ballast"),
+                tasks.create_task(store.guard.keeping(spool, clock), name="epoch"),
+                tasks.create_task(store.guard.listening(spool, releaser, clock), name="resuming"),
+                tasks.create_task(chores.restock(store.disk, clock), name="ballast"),
                 tasks.create_task(
                     chores.gather(
-                        metrics, spool=spool, releaser=releaser, relay=smtp, disk=disk, clock=clock
+                        metrics,
+                        spool=spool,
+                        releaser=releaser,
+                        relay=smtp,
+                        disk=store.disk,
+                        clock=clock,
                     ),
                     name="metrics",
                 ),
                 tasks.create_task(chores.forget(spool, clock), name="forgetting"),
+                tasks.create_task(chores.note_uses(store.keyring, clock), name="uses"),
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)
@@ -262,56 +205,6 @@ async def migrate(settings: Settings) -> str:
 async def resume(settings: Settings) -> str:
     """Let a paused service send again, and say what came of it."""
     return await restore.resume(embedded_database(settings), data("migrations"))
-
-
-def _disk(settings: Settings, clock: Clock) -> Disk:
-    floor = max(2 * MESSAGE_LIMIT, settings.min_free_mib * 1024 * 1024)
-    return Disk(database_file(embedded_database(settings)), clock, floor=floor)
-
-
-def _open_inbox(settings: Settings, clock: Clock) -> DevInbox | None:
-    """Return the development inbox where mail shall go nowhere else; its file lies by the spool."""
-    if settings.relay_url is not None or not settings.dev:
-        return None
-    database = database_file(embedded_database(settings))
-    return DevInbox(database.with_name(f"{database.stem}-inbox.jsonl"), clock)
-
-
-async def _next_hop(settings: Settings, inbox: DevInbox | None) -> RelayAddress:
-    if inbox is not None:
-        return relay_address(f"smtp://127.0.0.1:{await inbox.start()}")
-    if settings.relay_url is None:
-        raise Misconfigured("A relay is needed: --relay-url, or --dev for a development inbox.")
-    return relay_address(settings.relay_url.get_secret_value())
-
-
-async def _unready(
-    outbox: Outbox, releaser: Releaser, spool: Spool, clock: Clock
-) -> dict[str, str]:
-    """Return what keeps new mail from being taken or held mail from leaving."""
-    unready = {}
-    if outbox.draining:
-        unready["draining"] = "The service is stopping."
-    if outbox.storage_low:
-        unready["storage"] = "The disk is nearly full, and no more mail is taken."
-    try:
-        if paused := (await spool.agenda()).paused:
-            unready["paused"] = paused
-    except Unavailable as error:
-        unready["spool"] = str(error)
-    if clock.now() - releaser.looked_at > _STALE_LOOK_SECONDS * SECOND:
-        unready["releaser"] = "Nobody has looked for due mail for too long; see the log."
-    return unready
-
-
-async def _kept(guard: Guard, spool: Spool) -> None:
-    with suppress(Unavailable):
-        await guard.keep(spool)
-
-
-def _metrics_door(metrics: Metrics) -> Application:
-    shown = url(r"/metrics", MetricsHandler, {"exposition": metrics.exposition})
-    return Application([shown], default_handler_class=NotFound, log_function=lambda _: None)
 
 
 def _server(door: Application) -> HTTPServer:

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Unavailable
+from undosend.keyring import Keyring
 from undosend.metrics import Metrics
 from undosend.reading import RECEIPTS_LAST
 from undosend.relay.smtp import SmtpRelay
@@ -16,6 +17,7 @@ from undosend.spool.port import Spool
 _GATHER_SECONDS = 15
 _RESTOCK_SECONDS = 15
 _FORGET_SECONDS = 3600
+_USES_SECONDS = 5
 
 
 async def gather(
@@ -47,6 +49,14 @@ async def restock(disk: Disk, clock: Clock) -> None:
     while True:
         disk.restock()
         await clock.sleep_until(clock.now() + _RESTOCK_SECONDS * SECOND)
+
+
+async def note_uses(keyring: Keyring, clock: Clock) -> None:
+    """Keep how much each key was used, a few seconds behind."""
+    while True:
+        await clock.sleep_until(clock.now() + _USES_SECONDS * SECOND)
+        with suppress(Unavailable):
+            await keyring.keep_uses()
 
 
 async def forget(spool: Spool, clock: Clock) -> None:

@@ -73,17 +73,15 @@ def _database(url: str) -> str:
     return url
 
 
-def _loopback(host: str) -> str:
-    try:
-        loopback = host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError(
-            f"{host!r} would let other machines in, and there are no API keys yet to tell who "
-            "may send (they come with a later version). Use 127.0.0.1, ::1 or localhost, and "
-            "reach it from elsewhere through an SSH tunnel or a proxy that asks who is there."
-        )
+def _host(host: str) -> str:
+    if host.lower() != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError(
+                f"{host!r} is no address to serve on: use 127.0.0.1, 0.0.0.0 for every IPv4 "
+                "address of this machine, :: for every address, or one of them."
+            ) from None
     return host
 
 
@@ -113,9 +111,9 @@ def _origins(text: str) -> str:
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
-    host: Annotated[str, AfterValidator(_loopback)] = Field(
+    host: Annotated[str, AfterValidator(_host)] = Field(
         default="127.0.0.1",
-        description="Address to serve on; loopback only, until there are API keys.",
+        description="Address to serve on; any but loopback needs API keys.",
     )
     port: int = Field(
         default=8000, ge=0, le=65_535, description="Port to serve on; 0 takes any free one."
@@ -156,8 +154,9 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default="",
         description="Origins whose pages may call this service (CORS), with commas between.",
     )
-    metrics_host: Annotated[str, AfterValidator(_loopback)] = Field(
-        default="127.0.0.1", description="Address to serve the metrics on; loopback only."
+    metrics_host: Annotated[str, AfterValidator(_host)] = Field(
+        default="127.0.0.1",
+        description="Address to serve the metrics on; whoever reaches it needs no key.",
     )
     metrics_port: int = Field(
         default=9464,

@@ -22,7 +22,8 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from tests.relay_double import RelayDouble, Script
-from undosend.app import _server, _unready
+from undosend.app import _server
+from undosend.assembly import unready
 from undosend.attempt import Attempts
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
@@ -31,10 +32,12 @@ from undosend.domain.retry import RetryPolicy
 from undosend.doors.http.answers import View
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
+from undosend.doors.http.porter import Porter
 from undosend.doors.http.problems import KINDS
 from undosend.doors.http.routes import Door, routes
 from undosend.drafts import Drafts
 from undosend.hub import Hub
+from undosend.keyring import Keyring
 from undosend.metrics import Metrics
 from undosend.outbox import Outbox
 from undosend.relay.smtp import SmtpRelay
@@ -42,7 +45,10 @@ from undosend.relay.url import relay_address
 from undosend.releaser import Releaser
 from undosend.settings import data
 from undosend.signing import Signer
+from undosend.spool.key_port import KeyStore
+from undosend.spool.memory_keys import MemoryKeys
 from undosend.spool.port import ENDLESS, Spool, Storage
+from undosend.tokens import Tokens
 
 LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "text": "In haste."}
 """A letter that lacks nothing."""
@@ -184,6 +190,7 @@ class Service(Client):
     spool: Spool
     outbox: Outbox
     desk: Desk
+    keyring: Keyring
     relay: RelayDouble
     releaser: Releaser
     server: HTTPServer
@@ -220,6 +227,7 @@ async def serving(
     origins: frozenset[str] = frozenset(),
     inbox: DevInbox | None = None,
     storage: Storage = ENDLESS,
+    keys: KeyStore | None = None,
 ) -> AsyncIterator[Service]:
     """Run the service over the spool until the block is left, which also closes the spool."""
     clock = clock or ManualClock()
@@ -237,16 +245,22 @@ async def serving(
             luck=lambda: 0.5,
         )
         releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
+        signer = Signer(b"a key of the tests")
+        keyring = Keyring(keys or MemoryKeys(), clock)
+        await keyring.load()
+        tokens = Tokens(signer, keyring, clock)
         desk = Desk(
             outbox,
             Drafts(spool=spool, clock=clock, storage=storage),
-            View(clock, Signer(b"a key of the tests")),
+            View(clock, signer),
             hub,
             Once(outbox),
+            tokens,
         )
+        porter = Porter(keyring, tokens, signer, origins)
         table = routes(
             desk=desk,
-            readiness=lambda: _unready(outbox, releaser, spool, clock),
+            readiness=lambda: unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
             inbox=inbox,
@@ -257,7 +271,8 @@ async def serving(
             counts.append((route, status, problem))
             metrics.requested(route, status, seconds, problem)
 
-        server = _server(Door(table, counted=counted, public_url=public_url, origins=origins))
+        door = Door(table, counted=counted, porter=porter, public_url=public_url, origins=origins)
+        server = _server(door)
         socket, port = bind_unused_port()
         server.add_socket(socket)
         async with client(f"http://127.0.0.1:{port}") as caller:
@@ -268,6 +283,7 @@ async def serving(
                 spool=spool,
                 outbox=outbox,
                 desk=desk,
+                keyring=keyring,
                 relay=double,
                 releaser=releaser,
                 server=server,

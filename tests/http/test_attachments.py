@@ -244,7 +244,7 @@ async def test_a_form_may_be_cut_anywhere_on_its_way(service: Service, step: int
 
     answer = await said(
         service,
-        f"POST {files_of(email_id)} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n"
+        f"POST {files_of(email_id)} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {FORM}\r\n"
         "Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode()
         + sent
         + b"0\r\n\r\n",
@@ -316,7 +316,7 @@ async def test_one_bad_file_of_a_form_keeps_the_others_out(stored: Service) -> N
 
 async def refused_unread(service: Service, email_id: str, told: str, query: str = "") -> Any:
     """Return the problem that comes where the body is announced and never sent."""
-    request = f"POST {files_of(email_id)}{query} HTTP/1.1\r\nHost: x\r\n{told}"
+    request = f"POST {files_of(email_id)}{query} HTTP/1.1\r\nHost: localhost\r\n{told}"
     answers = []
     for expect in ("", "Expect: 100-continue\r\n"):
         async with connected(service) as (reader, writer):
@@ -408,7 +408,7 @@ async def test_a_file_that_grows_over_its_limit_is_refused(service: Service, kin
     octets = bytes(FILE_LIMIT + 1)
     body = octets if kind != FORM else form(part(octets, "a"))
     head = (
-        f"POST {files_of(email_id)}{'' if kind == FORM else NAMED} HTTP/1.1\r\nHost: x\r\n"
+        f"POST {files_of(email_id)}{'' if kind == FORM else NAMED} HTTP/1.1\r\nHost: localhost\r\n"
         f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
 
@@ -448,7 +448,7 @@ async def test_a_draft_that_is_sent_while_its_file_arrives_leaves_without_it(
     email_id = await stages.draft(stored)
     async with connected(stored) as (reader, writer):
         writer.write(
-            f"POST {files_of(email_id)}{NAMED} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+            f"POST {files_of(email_id)}{NAMED} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
             "Expect: 100-continue\r\nConnection: close\r\n\r\n".encode()
         )
         assert status(await reader.readuntil(b"\r\n\r\n")) == 100

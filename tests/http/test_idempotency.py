@@ -37,7 +37,7 @@ def octets(*headers: str) -> bytes:
     """Return a request that says nothing, with these headers."""
     lines = "".join(f"{header}\r\n" for header in headers)
     return (
-        "POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        "POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"{lines}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
     ).encode()
 

@@ -327,7 +327,7 @@ async def test_a_message_with_two_readings_is_refused(
 async def test_a_message_over_its_limit_is_refused_unread(service: Service) -> None:
     async with connected(service) as (reader, writer):
         writer.write(
-            b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: message/rfc822\r\n"
+            b"POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Type: message/rfc822\r\n"
             b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % (MESSAGE_LIMIT + 1)
         )
         head = await reader.readuntil(b"\r\n\r\n")

@@ -326,7 +326,7 @@ async def ask(service: Service, method: str, path: str, call: Call) -> Answer:
         body = "" if method == "POST" and call.body is None else call.body
         return await service.ask(method, path, body, headers=headers)
     parts = urlsplit(service.url)
-    lines = [f"{method} {path} HTTP/1.1", "Host: x", "Connection: close"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

@@ -15,8 +15,8 @@ from undosend.domain.octets import Message
 from undosend.doors.http.base import BODY_LIMIT
 
 AN_ID = "em_01MCC5RM00003064ESP82K3F6T"
-POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-GET = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+POST = b"POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+GET = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
 LAST = b"Connection: close\r\n\r\n"
 LETTER = json.dumps(letter()).encode()
 
@@ -334,7 +334,7 @@ async def test_a_chunked_body_is_taken(service: Service) -> None:
         GET + b" X: y\r\n" + LAST,
         GET + b"X : y\r\n" + LAST,
         b"GET /livez\r\n\r\n",
-        b"GET /livez HTTP/9.9\r\nHost: x\r\n" + LAST,
+        b"GET /livez HTTP/9.9\r\nHost: localhost\r\n" + LAST,
         b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET /v1/emails?" + b"&".join(b"a=%d" % n for n in range(1001)) + GET[10:] + LAST,
@@ -357,7 +357,8 @@ async def test_what_is_no_http_is_answered_with_nothing_much(
 async def test_line_ends_without_cr_are_still_read(service: Service) -> None:
     """Pinned: Tornado 6.7 is to refuse them."""
     assert (
-        status(await said(service, b"GET /livez HTTP/1.1\nHost: x\nConnection: close\n\n")) == 200
+        status(await said(service, b"GET /livez HTTP/1.1\nHost: localhost\nConnection: close\n\n"))
+        == 200
     )
 
 
@@ -486,7 +487,7 @@ async def test_client_that_leaves_in_the_middle_of_a_message_takes_it_along(
     try:
         async with connected(service) as (reader, writer):
             writer.write(
-                f"GET /v1/emails/{email['id']}/raw HTTP/1.1\r\nHost: x\r\n".encode() + LAST
+                f"GET /v1/emails/{email['id']}/raw HTTP/1.1\r\nHost: localhost\r\n".encode() + LAST
             )
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
             assert messages() == 1

@@ -270,7 +270,9 @@ def watched(service: Service) -> Mapping[str, object]:
 async def test_a_client_that_leaves_is_waited_for_no_longer(patient: Patient) -> None:
     email_id = await stages.draft(patient)
     async with connected(patient) as (_, writer):
-        request = f"GET /v1/emails/{email_id} HTTP/1.1\r\nHost: x\r\nPrefer: wait=20\r\n\r\n"
+        request = (
+            f"GET /v1/emails/{email_id} HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=20\r\n\r\n"
+        )
         writer.write(request.encode())
         await patient.waiting()
         assert list(watched(patient)) == [email_id]

@@ -48,6 +48,38 @@ class GroupNotFound(UndosendError):
         self.group_id = group_id
 
 
+class KeyNotFound(UndosendError):
+    """The account has no such key, or it is none any more."""
+
+    code = "not_found"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"There is no good key {key_id} in this account.")
+        self.key_id = key_id
+
+
+class Unauthorized(UndosendError):
+    """Whoever asks has to show a good key first; nothing tells what was wrong with this one."""
+
+    code = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This needs a good API key or token: send Authorization: Bearer and the key. "
+            "A new one is made by `undosend keys create`."
+        )
+
+
+class InsufficientScope(UndosendError):
+    """The key or token is good, but not for this."""
+
+    code = "insufficient_scope"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"This key or token has not the scope {scope}, which this call needs.")
+        self.scope = scope
+
+
 class WrongState(UndosendError):
     """The email's state does not allow what was asked; nothing has changed.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from undosend.domain.access import Caller, Scope
 from undosend.domain.addresses import written
 from undosend.domain.clock import SECOND, Clock, rfc3339
 from undosend.domain.email import NEVER, WAITING, Address, Attachment, Email, Row, State
@@ -29,6 +30,19 @@ _LAST_EVENTS = {
 }
 
 
+STANDING = frozenset(
+    {
+        *("object", "id", "status", "undo_status", "revision", "version", "message_id", "group_id"),
+        *("created_at", "updated_at", "scheduled_at", "release_at", "undo_until", "expires_at"),
+        *("undo_seconds_left", "undo_url", "server_time", "sent_at", "next_attempt_at"),
+        *("attempts", "uncertain", "may_have_been_delivered", "last_event"),
+    }
+)
+"""What who may not read an email hears of it: where it stands, nothing that its author wrote."""
+
+_ANYONE = Caller()
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """An email as the clients of one address of ours see it, now."""
@@ -36,16 +50,18 @@ class View:
     clock: Clock
     signer: Signer
 
-    def email(self, shown: Email, base_url: str) -> dict[str, Any]:
-        """Return the whole email."""
-        answer = self.summary(shown, base_url)
+    def email(self, shown: Email, base_url: str, caller: Caller = _ANYONE) -> dict[str, Any]:
+        """Return the whole email; to who may not read, where it stands and nothing of it."""
+        answer = self.summary(shown, base_url, caller)
+        if not caller.may(Scope.READ):
+            return {name: value for name, value in answer.items() if name in STANDING}
         content = shown.content
         answer["text"] = content.text
         answer["html"] = content.html
         answer["headers"] = dict(content.headers)
         return answer
 
-    def summary(self, shown: Email, base_url: str) -> dict[str, Any]:
+    def summary(self, shown: Email, base_url: str, caller: Caller = _ANYONE) -> dict[str, Any]:
         """Return the email without its text, html and headers, as lists show it."""
         row, content, now = shown.row, shown.content, self.clock.now()
         return {
@@ -62,7 +78,7 @@ class View:
             "release_at": _time(row.release_at),
             "undo_until": _time(row.undo_until),
             "undo_seconds_left": undo_seconds_left(row, now),
-            "undo_url": self._undo_url(row, base_url),
+            "undo_url": self._undo_url(row, base_url, caller),
             "expires_at": _time(None if row.expires_at == NEVER else row.expires_at),
             "server_time": rfc3339(now),
             "sent_at": _time(row.sent_at),
@@ -95,8 +111,9 @@ class View:
             ],
         }
 
-    def _undo_url(self, row: Row, base_url: str) -> str | None:
-        if undo_status(row) != "pending":
+    def _undo_url(self, row: Row, base_url: str, caller: Caller) -> str | None:
+        """Return the link for who may undo, or has the email sent and tells people of it."""
+        if undo_status(row) != "pending" or caller.scopes.isdisjoint({Scope.UNDO, Scope.SEND}):
             return None
         token = self.signer.sign(UNDO, f"{row.account} {row.id} {row.revision}")
         return f"{base_url}/v1/undo/{token}"

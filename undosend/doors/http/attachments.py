@@ -7,8 +7,10 @@ is given. A file that cannot fit is refused before it is read, where its length 
 from __future__ import annotations
 
 import hashlib
+from types import MappingProxyType
 from urllib.parse import quote
 
+from undosend.domain.access import Scope
 from undosend.domain.email import Content, File
 from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.rules import FILE_LIMIT, no_room
@@ -28,6 +30,8 @@ _SAY_NOTHING = {"", "application/x-www-form-urlencoded"}  # curl's word for any 
 
 class AttachmentsHandler(OneEmail):
     """All of an email's files."""
+
+    needs = MappingProxyType({"GET": Scope.READ, "POST": Scope.SEND})
 
     body_limit = FILE_LIMIT + _FRAME
 
@@ -130,6 +134,8 @@ class AttachmentsHandler(OneEmail):
 
 class AttachmentHandler(OneEmail):
     """One file."""
+
+    needs = MappingProxyType({"GET": Scope.READ, "DELETE": Scope.SEND})
 
     async def get(self, email_id: str, attachment_id: str) -> None:
         """Download it, as octets that no browser takes for anything else."""

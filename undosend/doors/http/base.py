@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import Awaitable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import structlog
@@ -19,6 +20,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from undosend.domain.access import Caller, Scope
 from undosend.domain.errors import TooLarge, UndosendError
+from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
 from undosend.doors.http.strict_json import decode
 
@@ -27,9 +29,12 @@ log = structlog.get_logger(__name__)
 BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
+OPEN: Mapping[str, Scope | None] = MappingProxyType({"GET": None})
+"""What handlers need whose pages everybody may see."""
+
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
-    "Rcpt-To, X-Batch-Validation"
+    f"Rcpt-To, X-Batch-Validation, Last-Event-ID, {XSRF_HEADER}"
 )
 _EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
 _TELLING = (
@@ -67,8 +72,11 @@ class Handler(RequestHandler):
     caller = Caller()
     """Who asks; without keys everybody, for the one account there is."""
 
-    needs: ClassVar[Mapping[str, Scope | None]] = {}
-    """The scope that each method needs; None where anybody may ask. HEAD needs what GET does."""
+    needs: Mapping[str, Scope | None] = MappingProxyType({})
+    """The scope that each method needs; None where anybody may ask. HEAD needs what GET does.
+
+    A method that is not here needs admin: to forget one must not open a door.
+    """
 
     @property
     def account(self) -> str:
@@ -79,6 +87,11 @@ class Handler(RequestHandler):
     def _origins(self) -> frozenset[str]:
         origins: frozenset[str] = getattr(self.application, "origins", frozenset())
         return origins
+
+    @property
+    def _porter(self) -> Porter | None:
+        porter: Porter | None = getattr(self.application, "porter", None)
+        return porter
 
     @property
     def too_large(self) -> bool:
@@ -115,11 +128,16 @@ class Handler(RequestHandler):
         self.empty()
 
     def prepare(self) -> Awaitable[None] | None:
-        """Refuse a body that is known to be too large before it is read."""
-        if self.request.method == "OPTIONS":
+        """Refuse who may not ask, and a body that is known to be too large, before it is read."""
+        method = self.request.method or ""
+        if method == "OPTIONS":
             return None
-        if not self._serves(self.request.method or ""):
+        if not self._serves(method):
             raise HTTPError(405)
+        if self._porter is not None:
+            ticket = self.parameter("ticket") if "ticket" in self.parameters else None
+            needed = self.needs.get("GET" if method == "HEAD" else method, Scope.ADMIN)
+            self.caller = self._porter.admit(self.request, needed, ticket)
         headers, connection = self.request.headers, self.request.connection
         length = headers.get("Content-Length", "")
         if (length or "Transfer-Encoding" in headers) and isinstance(connection, HTTP1Connection):

@@ -7,8 +7,10 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+from undosend.domain.access import Scope
 from undosend.domain.email import Email
 from undosend.domain.errors import (
     EmailNotFound,
@@ -24,7 +26,7 @@ from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.payloads import EmailIn
 from undosend.doors.http.problems import BadRequest, problem
-from undosend.outbox import GroupOutcome
+from undosend.outbox import GroupOutcome, Outbox
 from undosend.spool.port import Receipt
 
 MOST = 100
@@ -32,8 +34,8 @@ MOST = 100
 
 _GROUP = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
-ActOnGroup = Callable[[str, str], Awaitable[GroupOutcome]]
-"""A method of the outbox: (account, group_id) -> what became of the group's emails."""
+ActOnGroup = Callable[[Outbox, str, str], Awaitable[GroupOutcome]]
+"""A method of the outbox: (outbox, account, group_id) -> what became of the group's emails."""
 
 Answers = Sequence[Email | UndosendError]
 
@@ -46,6 +48,8 @@ class BatchHandler(MailHandler):
     ``strict`` one item that cannot be taken refuses all, with ``permissive`` the data are
     those that were taken, and the others are told of beside them.
     """
+
+    needs = MappingProxyType({"POST": Scope.SEND})
 
     async def post(self) -> None:
         """Hold them, or keep those that are drafts."""
@@ -117,12 +121,14 @@ class BatchHandler(MailHandler):
 
     def _shown(self, answer: Email | UndosendError) -> dict[str, Any]:
         if isinstance(answer, Email):
-            return self.desk.view.email(answer, self.base_url)
+            return self.shown(answer)
         return {"error": problem(answer, base_url=self.base_url, instance=self.request.path)}
 
 
 class GroupHandler(MailHandler):
     """``/v1/groups/{id}/undo`` and ``/cancel``: all emails of a group, in one transaction."""
+
+    needs = MappingProxyType({"POST": Scope.UNDO})
 
     def initialize(  # type: ignore[override]
         self, *, desk: Desk, act: ActOnGroup, done: str
@@ -137,7 +143,7 @@ class GroupHandler(MailHandler):
         self.no_body()
         if not _GROUP.fullmatch(group_id):
             raise GroupNotFound(group_id)
-        outcome = await self.act(self.account, group_id)
+        outcome = await self.act(self.outbox, self.account, group_id)
         self.answer(
             {
                 "object": "group",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from types import MappingProxyType
 
+from undosend.domain.access import Scope
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Content, Email
 from undosend.domain.errors import FieldError, InvalidEmail
@@ -21,7 +23,7 @@ from undosend.outbox import Outbox
 _MOST = 100
 
 Act = Callable[..., Awaitable[Email]]
-"""A method of the outbox: (account, email_id, *, version) -> the email as it then is."""
+"""A method of the outbox: (outbox, account, email_id, *, version) -> the email as it then is."""
 
 
 def submission_of(given: EmailIn, now: int) -> Submission:
@@ -42,6 +44,8 @@ def what_else(outbox: Outbox, given: EmailIn) -> Sequence[FieldError]:
 
 class EmailsHandler(MailHandler):
     """``/v1/emails``: all of an account's emails."""
+
+    needs = MappingProxyType({"GET": Scope.READ, "POST": Scope.SEND})
 
     def prepare(self) -> None:
         """Take the query parameters of a list, or those that go with a raw message."""
@@ -83,13 +87,16 @@ class EmailsHandler(MailHandler):
         way = finder.way(page, listing)
         if link := way.link(self.request.path, query):
             self.set_header("Link", link)
-        data = [self.desk.view.summary(email, self.base_url) for email in page.emails]
+        view = self.desk.view
+        data = [view.summary(email, self.base_url, self.caller) for email in page.emails]
         more = {"after": way.after, "before": way.before}
         self.answer(answers.listing(data, has_more=page.end is not None) | more)
 
 
 class EmailHandler(OneEmail):
     """``/v1/emails/{id}``: one email."""
+
+    needs = MappingProxyType({"GET": Scope.READ, "PATCH": Scope.SEND, "DELETE": Scope.SEND})
 
     async def get(self, email_id: str) -> None:
         """Show the whole email, at once or when it has changed."""
@@ -155,6 +162,8 @@ class EmailHandler(OneEmail):
 class SendHandler(OneEmail):
     """``/v1/emails/{id}/send``: hold a draft."""
 
+    needs = MappingProxyType({"POST": Scope.SEND})
+
     async def post(self, email_id: str) -> None:
         """Freeze the draft as a new revision and start its timer."""
         async with self.turn() as turn:
@@ -175,6 +184,8 @@ class SendHandler(OneEmail):
 class SendNowHandler(OneEmail):
     """``/v1/emails/{id}/send-now``: release a held email at once."""
 
+    needs = MappingProxyType({"POST": Scope.SEND})
+
     async def post(self, email_id: str) -> None:
         """Do it."""
         async with self.turn() as turn:
@@ -194,19 +205,25 @@ class ActionHandler(OneEmail):
     An Idempotency-Key changes nothing here: what is asked for is looked up in the row each time.
     """
 
-    def initialize(self, *, desk: Desk, act: Act) -> None:  # type: ignore[override]
-        """Take the collaborators, and the outbox's method that the route is for."""
+    def initialize(  # type: ignore[override]
+        self, *, desk: Desk, act: Act, scope: Scope
+    ) -> None:
+        """Take the collaborators, the outbox's method that the route is for, and who may use it."""
         super().initialize(desk=desk)
         self.act = act
+        self.needs = MappingProxyType({"POST": scope})
 
     async def post(self, email_id: str) -> None:
         """Do it."""
         self.no_body()
-        self.show(await self.act(self.account, email_id, version=self.if_match()))
+        version = self.if_match()
+        self.show(await self.act(self.outbox, self.account, email_id, version=version))
 
 
 class RawHandler(OneEmail):
     """``/v1/emails/{id}/raw``: the exact bytes that leave."""
+
+    needs = MappingProxyType({"GET": Scope.READ})
 
     async def get(self, email_id: str) -> None:
         """Download the message."""
@@ -218,6 +235,8 @@ class RawHandler(OneEmail):
 
 class HistoryHandler(OneEmail):
     """``/v1/emails/{id}/events``: what has happened to the email."""
+
+    needs = MappingProxyType({"GET": Scope.READ})
 
     async def get(self, email_id: str) -> None:
         """List the events, oldest first."""

@@ -6,6 +6,8 @@ button, because mail scanners and previews follow every link they find.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from tornado.template import Loader
 
 from undosend.domain.email import Email, State
@@ -24,7 +26,9 @@ _POLICY = READING.replace("form-action 'none'", "form-action 'self'")
 
 
 class UndoLinkHandler(MailHandler):
-    """One undo link."""
+    """One undo link: its own key."""
+
+    needs = MappingProxyType({"GET": None, "POST": None})
 
     def initialize(self, *, desk: Desk, templates: Loader) -> None:  # type: ignore[override]
         """Take the collaborators, and what makes the page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from undosend.domain.email import Email
 from undosend.domain.errors import EmailNotFound
@@ -17,6 +18,7 @@ from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
 from undosend.spool.port import Receipt
+from undosend.tokens import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Desk:
     view: View
     hub: Hub
     once: Once
+    tokens: Tokens
 
 
 class MailHandler(Handler):
@@ -36,8 +39,16 @@ class MailHandler(Handler):
     def initialize(self, *, desk: Desk) -> None:
         """Take the collaborators that the route table gives."""
         self.desk = desk
-        self.outbox = desk.outbox
-        self.drafts = desk.drafts
+
+    @property
+    def outbox(self) -> Outbox:
+        """Return the outbox as the caller has it."""
+        return self.desk.outbox.within(self.caller)
+
+    @property
+    def drafts(self) -> Drafts:
+        """Return what can be done to drafts, as the caller may do it."""
+        return self.desk.drafts.within(self.caller)
 
     @property
     def now(self) -> int:
@@ -72,8 +83,12 @@ class MailHandler(Handler):
         self.show(email, earlier.status)
 
     def show(self, email: Email, status: int = 200) -> None:
-        """Finish with the whole email."""
-        self.answer(self.desk.view.email(email, self.base_url), status)
+        """Finish with the whole email, as far as the caller may read it."""
+        self.answer(self.shown(email), status)
+
+    def shown(self, email: Email) -> dict[str, Any]:
+        """Return the email as the caller may see it."""
+        return self.desk.view.email(email, self.base_url, self.caller)
 
 
 class OneEmail(MailHandler):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from undosend.devinbox import DevInbox
 from undosend.doors.http import answers
-from undosend.doors.http.base import Handler
+from undosend.doors.http.base import OPEN, Handler
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """Return what is not ready, by name, with a sentence each; nothing where all is."""
@@ -19,6 +19,8 @@ _INBOX_PAGE, _INBOX_MOST = 1000, 10_000
 class LiveHandler(Handler):
     """``/livez``: the event loop turns. Asks nobody else."""
 
+    needs = OPEN
+
     def get(self) -> None:
         """Say so."""
         self.answer({"status": "ok"})
@@ -26,6 +28,8 @@ class LiveHandler(Handler):
 
 class ReadyHandler(Handler):
     """``/readyz``: new mail can be taken and held mail leaves. Never asks the relay."""
+
+    needs = OPEN
 
     def initialize(self, *, readiness: Readiness) -> None:
         """Take the collaborator that the route table gives."""
@@ -40,6 +44,8 @@ class ReadyHandler(Handler):
 
 class OpenApiHandler(Handler):
     """``/openapi.yaml``: the contract."""
+
+    needs = OPEN
 
     def initialize(self, *, document: Path) -> None:
         """Take where the document lies."""
@@ -75,6 +81,8 @@ class DevInboxHandler(Handler):
 
 class MetricsHandler(Handler):
     """``/metrics``, on a port of its own."""
+
+    needs = OPEN
 
     def initialize(self, *, exposition: Callable[[], bytes]) -> None:
         """Take what tells the metrics."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from tornado.template import Loader
 from tornado.web import HTTPError
 
-from undosend.doors.http.base import Handler
+from undosend.doors.http.base import OPEN, Handler
 from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.problems import KINDS, problem
 
@@ -54,6 +54,8 @@ def asset(file: Path) -> Asset:
 class PageHandler(Handler):
     """A folder's page and the files it loads: those that the route names, and no others."""
 
+    needs = OPEN
+
     def initialize(self, *, folder: Path, policy: str = READING) -> None:
         """Take where they lie, and what they may do."""
         self.folder = folder
@@ -76,6 +78,8 @@ class PageHandler(Handler):
 class DocsHandler(Handler):
     """``/docs``: leads to ``/docs/``, where relative links mean what they say."""
 
+    needs = OPEN
+
     def get(self) -> None:
         """Send the browser there."""
         self.clear_header("Content-Type")
@@ -84,6 +88,8 @@ class DocsHandler(Handler):
 
 class TemplateHandler(Handler):
     """A page made from a template, in which all that is filled in is escaped."""
+
+    needs = OPEN
 
     def initialize(self, *, templates: Loader) -> None:
         """Take where the templates are."""

@@ -100,7 +100,7 @@ def _instant(value: Any) -> int:
     return at
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """Take 30.0 for 30, as JSON Schema does."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -109,11 +109,11 @@ def _bytes(value: Any) -> bytes:
     """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
     match value:
         case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
-            whole = list(map(_whole, numbers)) if float in set(map(type, numbers)) else numbers
-            if not _is_octets(whole):
+            octets = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
+            if not _is_octets(octets):
                 detail = "A list of numbers must be octets, from 0 to 255 each."
                 raise _wrong("invalid_type", detail)
-            return bytes(whole)
+            return bytes(octets)
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
@@ -164,7 +164,7 @@ MessageIds = Annotated[
     list[MessageId], BeforeValidator(_listed), WithJsonSchema({"x-component": "MessageIds"})
 ]
 Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"x-component": "Instant"})]
-Delay = Annotated[int, Field(ge=0, le=2_592_000), BeforeValidator(_whole)]
+Delay = Annotated[int, Field(ge=0, le=2_592_000), BeforeValidator(whole)]
 Line = Annotated[str, WithJsonSchema({"x-component": "Line"})]
 Text = Annotated[str, WithJsonSchema({"x-component": "Text"})]
 Headers = Annotated[dict[str, str], WithJsonSchema({"x-component": "Headers"})]

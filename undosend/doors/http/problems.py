@@ -13,6 +13,7 @@ from typing import Any
 from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
     InvalidEmail,
+    SenderNotAllowed,
     UndosendError,
     VersionMismatch,
     WrongState,
@@ -52,6 +53,35 @@ KINDS: Mapping[str, Kind] = {
         "A query parameter or header has a value that cannot be taken, is there twice, or is not "
         "known here. Unknown ones are refused, so that no typing mistake goes unnoticed.",
         "The detail names the parameter or header and what it takes.",
+    ),
+    "unauthorized": Kind(
+        401,
+        "A good API key is needed",
+        "No key came with the request, or it is mistyped, revoked, expired or unknown; which of "
+        "these is not told. Nothing was done.",
+        "Send Authorization: Bearer and a key or token; with Basic the key is the password. Keys "
+        "are made by undosend keys create, and shown once.",
+    ),
+    "insufficient_scope": Kind(
+        403,
+        "The key is not for this",
+        "The key or token is good, but has not the scope that this call needs: send, read, undo "
+        "or admin. Nothing was done.",
+        "Use a key that has it; undosend keys list shows which have. The detail names the scope.",
+    ),
+    "sender_not_allowed": Kind(
+        403,
+        "The key may not send from this address",
+        "The key is for certain senders, and the email is from another: a domain stands for itself "
+        "alone, not for those below it. Nothing was kept or changed.",
+        "Write from an address that the key may use, or have a key made for this one.",
+    ),
+    "forbidden": Kind(
+        403,
+        "This may not be asked for",
+        "The request comes from where it may not come from, or is for more than its token is for. "
+        "Nothing was done.",
+        "The detail says what is in the way.",
     ),
     "not_found": Kind(
         404,
@@ -190,6 +220,8 @@ _RETRY_AFTER_SECONDS = {
 # What the public SDKs of Resend look up; any other code goes by its own name.
 _NAMES = {
     "invalid_email": "validation_error",
+    "unauthorized": "missing_api_key",
+    "insufficient_scope": "restricted_api_key",
     "malformed_json": "validation_error",
     "bad_parameter": "validation_error",
     "idempotency_in_progress": "concurrent_idempotent_requests",
@@ -223,6 +255,9 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
             document["sent_at"] = None if error.sent_at is None else rfc3339(error.sent_at)
         case VersionMismatch():
             document["version"] = error.version
+        case SenderNotAllowed():
+            wrong = {"pointer": "/from", "code": error.code, "detail": str(error)}
+            document["errors"] = [wrong]
         case InvalidEmail():
             document["detail"] = _summary(error)
             document["errors"] = [
@@ -239,6 +274,8 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
 def headers(error: UndosendError) -> dict[str, str]:
     """Return the headers that go with the problem."""
     seconds = _RETRY_AFTER_SECONDS.get(error.code)
+    if error.code == "unauthorized":
+        return {"WWW-Authenticate": 'Bearer realm="undosend"'}  # Basic would make browsers ask
     return {"Retry-After": str(seconds)} if seconds else {}
 
 

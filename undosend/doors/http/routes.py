@@ -12,9 +12,12 @@ from tornado.template import Loader
 from tornado.web import Application, RequestHandler, url
 
 from undosend.devinbox import DevInbox
-from undosend.doors.http import attachments, batches, emails, links, ops, pages
+from undosend.domain.access import Scope
+from undosend.doors.http import attachments, batches, emails, links, ops, pages, tokens
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.mail import Desk
+from undosend.doors.http.porter import Porter
+from undosend.outbox import Outbox
 
 _EMAIL = r"/v1/emails/([^/]{1,64})"
 _GROUP = r"/v1/groups/([^/]{1,256})"
@@ -33,20 +36,23 @@ def routes(
 ) -> list[URLSpec]:
     """Return every route, with what its handler needs."""
     mail = {"desk": desk}
-    outbox = desk.outbox
     made = {"templates": Loader(str(page))}
 
-    def does(act: emails.Act) -> dict[str, Any]:
-        return {"desk": desk, "act": act}
+    def does(act: emails.Act, scope: Scope) -> dict[str, Any]:
+        return {"desk": desk, "act": act, "scope": scope}
 
     table = [
         url(r"/v1/emails", emails.EmailsHandler, mail, name="emails"),
         url(r"/v1/emails/batch", batches.BatchHandler, mail, name="batch"),
         url(_EMAIL, emails.EmailHandler, mail, name="email"),
         url(_EMAIL + "/send", emails.SendHandler, mail, name="send"),
-        url(_EMAIL + "/undo", emails.ActionHandler, does(outbox.undo), name="undo"),
-        url(_EMAIL + "/cancel", emails.ActionHandler, does(outbox.cancel), name="cancel"),
-        url(_EMAIL + "/reopen", emails.ActionHandler, does(outbox.reopen), name="reopen"),
+        url(_EMAIL + "/undo", emails.ActionHandler, does(Outbox.undo, Scope.UNDO), name="undo"),
+        url(
+            _EMAIL + "/cancel", emails.ActionHandler, does(Outbox.cancel, Scope.UNDO), name="cancel"
+        ),
+        url(
+            _EMAIL + "/reopen", emails.ActionHandler, does(Outbox.reopen, Scope.SEND), name="reopen"
+        ),
         url(_EMAIL + "/send-now", emails.SendNowHandler, mail, name="send_now"),
         url(_EMAIL + "/raw", emails.RawHandler, mail, name="raw"),
         url(_EMAIL + "/events", emails.HistoryHandler, mail, name="history"),
@@ -60,13 +66,13 @@ def routes(
         url(
             _GROUP + "/undo",
             batches.GroupHandler,
-            {**mail, "act": outbox.undo_group, "done": "undone"},
+            {**mail, "act": Outbox.undo_group, "done": "undone"},
             name="undo_group",
         ),
         url(
             _GROUP + "/cancel",
             batches.GroupHandler,
-            {**mail, "act": outbox.cancel_group, "done": "canceled"},
+            {**mail, "act": Outbox.cancel_group, "done": "canceled"},
             name="cancel_group",
         ),
         url(
@@ -75,6 +81,8 @@ def routes(
             mail | made,
             name="undo_link",
         ),
+        url(r"/v1/tokens", tokens.TokensHandler, mail, name="tokens"),
+        url(r"/v1/tickets", tokens.TicketsHandler, mail, name="tickets"),
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
@@ -97,8 +105,8 @@ def routes(
 class Door(Application):
     """The routes as a Tornado application; it carries Tornado's own settings only.
 
-    public_url: the origin that clients know us by, where it is not what their requests say.
-    origins: those whose pages may call us from a browser (CORS).
+    porter: lets callers in. public_url: the origin that clients know us by, where it is not what
+    their requests say. origins: those whose pages may call us from a browser (CORS).
     """
 
     def __init__(
@@ -106,11 +114,13 @@ class Door(Application):
         table: list[URLSpec],
         *,
         counted: Counted,
+        porter: Porter,
         public_url: str | None = None,
         origins: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(list(table), default_handler_class=NotFound, log_function=self._log)
         self.origins = origins
+        self.porter = porter
         self._counted = counted
         self._public = public_url.split("://", 1) if public_url else None
 
@@ -142,6 +152,8 @@ def _name(path: str) -> str:
             return "attachment"
         case ["v1", "groups", _, "undo" | "cancel" as action]:
             return f"{action}_group"
+        case ["v1", "tokens" | "tickets" as name]:
+            return name
         case ["v1", "undo", _]:
             return "undo_link"
         case ["livez" | "readyz" | "openapi.yaml" as name]:
