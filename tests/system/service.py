@@ -238,7 +238,8 @@ class Line:
         more = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **headers}.items())
         try:
             writer.write(
-                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}\r\n".encode()
+                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+                + f"Content-Length: {len(data)}\r\n".encode()
                 + more.encode()
                 + b"\r\n"
                 + data

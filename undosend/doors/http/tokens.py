@@ -48,7 +48,7 @@ class TokensHandler(MailHandler):
         if caller.limit != WHOLE:
             raise Forbidden("A token cannot make another one: ask with the key it comes from.")
         given = validated(TokenIn, self.json_body(optional=True), _what_else)
-        if wrong := _what_else(given):
+        if wrong := [*_for_whom(given), *_what_else(given)]:
             raise InvalidEmail(wrong)
         scopes = frozenset(map(Scope, given.scopes))
         for lacking in sorted(scopes - caller.scopes):
@@ -85,15 +85,19 @@ class TicketsHandler(MailHandler):
         self.answer(answer | times, 201)
 
 
+def _for_whom(given: TokenIn) -> list[FieldError]:
+    if any(getattr(given, name) is not None for name in _LIMITS):
+        return []
+    detail = "Say what the token is for: one email_id, group_id or sender."
+    return [FieldError("", "missing", detail)]
+
+
 def _what_else(given: TokenIn) -> list[FieldError]:
     wrong = []
     if not given.scopes or not set(given.scopes) <= set(_SCOPES):
         detail = f"A token takes some of the scopes {', '.join(_SCOPES)}."
         wrong.append(FieldError("/scopes", "invalid_scope", detail))
     limits = [name for name in _LIMITS if getattr(given, name) is not None]
-    if not limits:
-        detail = "Say what the token is for: one email_id, group_id or sender."
-        wrong.append(FieldError("", "missing", detail))
     for name in limits[1:]:
         detail = "A token is for one email, one group or one sender; give one of these."
         wrong.append(FieldError(f"/{name}", "conflicting_members", detail))
