@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
+_BOTH_ENDS = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate and its private key, both PEM."""
+    """A certificate, of a server or a client, and its private key, both PEM."""
 
     certificate: bytes
     key: bytes
@@ -92,7 +93,7 @@ def _sign(
     certificate = (
         _builder(_name(names[0]), issuer, key, expired=expired)
         .add_extension(x509.SubjectAlternativeName(list(map(_alternative, names))), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_BOTH_ENDS), critical=False)
         .add_extension(authority, critical=False)
         .sign(issuer_key, hashes.SHA256())
     )

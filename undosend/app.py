@@ -46,6 +46,7 @@ from undosend.metrics import Metrics
 from undosend.outbox import Outbox
 from undosend.relay.port import Relay
 from undosend.relay.smtp import Patience, SmtpRelay
+from undosend.relay.tls import tls_context
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
@@ -169,11 +170,13 @@ async def running(
         inbox = _open_inbox(settings, clock)
         if inbox:
             leaves.push_async_callback(inbox.stop)
+        address = await _next_hop(settings, inbox)
         smtp = SmtpRelay(
-            await _next_hop(settings, inbox),
+            address,
             clock=clock,
             connections=settings.relay_connections,
             patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
+            tls=tls_context(address, settings),
         )
         leaves.push_async_callback(smtp.close)
         spool, relay = adapt(kept, smtp)
@@ -310,16 +313,14 @@ async def _check_relay(settings: Settings) -> Finding:
         return Finding("relay", ok=True, detail="the development inbox, made at start")
     try:
         address = relay_address(settings.relay_url.get_secret_value())
+        tls = tls_context(address, settings)
     except Misconfigured as error:
         return Finding("relay", ok=False, detail=str(error))
-    relay = SmtpRelay(
-        address, clock=SystemClock(), patience=Patience(command=_CHECK_SECONDS, data=_CHECK_SECONDS)
-    )
+    patience = Patience(_CHECK_SECONDS, _CHECK_SECONDS)
+    relay = SmtpRelay(address, clock=SystemClock(), patience=patience, tls=tls)
     trouble = await relay.probe()
     await relay.close()
-    if trouble:
-        return Finding("relay", ok=False, detail=f"{address}: {trouble}")
-    return Finding("relay", ok=True, detail=f"{address} answers")
+    return Finding("relay", not trouble, f"{address}: {trouble or 'it answers'}")
 
 
 def _disk(settings: Settings, clock: Clock) -> Disk:
