@@ -52,7 +52,7 @@ def tls_context(address: RelayAddress, files: TlsFiles | None = None) -> ssl.SSL
             f"{_KEY} is given without a certificate: name that with {_CERTIFICATE}, or drop both."
         )
     context = _trusting(ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever Python's build or openssl.cnf says
     if certificate:
         _present(context, certificate, key)
     return context

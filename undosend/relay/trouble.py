@@ -41,8 +41,8 @@ def stay_in_step(client: aiosmtplib.SMTP) -> None:
 
 def reason(error: BaseException) -> str:
     """Return what happened to the line, in words that hold no address and no secret."""
-    if isinstance(error.__cause__, ssl.SSLError):
-        error = error.__cause__
+    if fault := _fault_of_tls(error):
+        error = fault
     match error:
         case OutOfTurn() | Insecure():
             return error.message
@@ -53,13 +53,20 @@ def reason(error: BaseException) -> str:
         case ssl.SSLCertVerificationError():
             return _unverified(error)
         case ssl.SSLError():
-            return f"TLS with the relay failed: {_tls_fault(error)}."
+            return f"TLS with the relay failed: {_in_words(error)}."
         case aiosmtplib.SMTPTimeoutError() | TimeoutError():
             return "The relay did not answer in time."
         case aiosmtplib.SMTPServerDisconnected() | ConnectionError():
             return f"The relay hung up or cannot be reached: {error}"
         case _:
             return f"The relay cannot be reached: {error}"
+
+
+def _fault_of_tls(error: BaseException | None) -> ssl.SSLError | None:
+    """Return what the library has wrapped, once or twice, as the end of a line."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__
+    return error
 
 
 def _unverified(error: ssl.SSLCertVerificationError) -> str:
@@ -69,6 +76,6 @@ def _unverified(error: ssl.SSLCertVerificationError) -> str:
     return told
 
 
-def _tls_fault(error: ssl.SSLError) -> str:
+def _in_words(error: ssl.SSLError) -> str:
     fault = error.reason or "the line broke"
     return _TLS_FAULTS.get(fault, fault.lower().replace("_", " "))
