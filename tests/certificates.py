@@ -70,6 +70,14 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         return _sign(self._name, self._key, key, names, expired=expired)
 
+    def revocation_list(self) -> bytes:
+        """Return the list of those that it has revoked, which are none; PEM."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        revoked = builder.last_update(now - _DAY).next_update(now + _DAY)
+        signed = revoked.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
     def client_context(self) -> ssl.SSLContext:
         """Return a context that verifies names and trusts this authority alone."""
         return ssl.create_default_context(cadata=self.pem.decode())

@@ -172,8 +172,10 @@ async def bad_relay(
             patience=Patience(PATIENCE, PATIENCE),
             tls=tls_context(address, Settings(relay_ca_file=ca_file)),
         )
-        yield double, tap, relay
-        await relay.close()
+        try:
+            yield double, tap, relay
+        finally:
+            await relay.close()
 
 
 def secrets_in_any_form() -> list[bytes]:
@@ -509,6 +511,14 @@ def test_a_key_in_place_of_the_authorities_is_refused(authority: Authority, tmp_
     _, key = authority.issue("a.test").write(tmp_path)
 
     assert "holds no certificate" in refusal(relay_ca_file=str(key))
+
+
+def test_a_list_of_revoked_certificates_is_no_authority(
+    authority: Authority, tmp_path: Path
+) -> None:
+    crl = written(tmp_path / "crl.pem", authority.revocation_list())
+
+    assert "holds no certificate" in refusal(relay_ca_file=crl)
 
 
 def encrypted(certificate: Certificate) -> bytes:
