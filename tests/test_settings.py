@@ -204,6 +204,7 @@ def test_what_is_no_name_of_a_file_is_refused_and_not_repeated(name: str, value:
 def test_files_for_tls_without_a_relay_are_refused(name: str) -> None:
     sentence = refusal({"dev": True, name: "/etc/file.pem"}, {})
 
+    assert option(name) in sentence
     assert "--relay-url" in sentence
     assert load({"dev": True, "relay_url": RELAY, name: "/etc/file.pem"}, {})
 

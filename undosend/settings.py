@@ -244,7 +244,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
             )
         files = self.relay_ca_file or self.relay_client_cert_file or self.relay_client_key_file
         if files and self.dev and self.relay_url is None:
-            raise ValueError("Files for TLS need a relay: name it with --relay-url, or drop them.")
+            names = "--relay-ca-file, --relay-client-cert-file and --relay-client-key-file"
+            raise ValueError(f"{names} are for a relay: name one with --relay-url, or drop them.")
         return self
 
 
