@@ -39,7 +39,7 @@ class RelayAddress:
 
     @property
     def secured(self) -> bool:
-        """Tell whether nothing but the greeting is ever said without TLS."""
+        """Tell whether TLS comes before anything of a login or a mail."""
         return self.implicit_tls or self.start_tls
 
 
