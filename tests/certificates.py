@@ -15,11 +15,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = timedelta(days=1)
+_BOTH_ENDS = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """A server's certificate and its private key, both PEM."""
+    """A certificate, of a server or a client, and its private key, both PEM."""
 
     certificate: bytes
     key: bytes
@@ -69,6 +70,14 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         return _sign(self._name, self._key, key, names, expired=expired)
 
+    def revocation_list(self) -> bytes:
+        """Return the list of those that it has revoked, which are none; PEM."""
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name)
+        revoked = builder.last_update(now - _DAY).next_update(now + _DAY)
+        signed = revoked.sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
     def client_context(self) -> ssl.SSLContext:
         """Return a context that verifies names and trusts this authority alone."""
         return ssl.create_default_context(cadata=self.pem.decode())
@@ -92,7 +101,7 @@ def _sign(
     certificate = (
         _builder(_name(names[0]), issuer, key, expired=expired)
         .add_extension(x509.SubjectAlternativeName(list(map(_alternative, names))), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_BOTH_ENDS), critical=False)
         .add_extension(authority, critical=False)
         .sign(issuer_key, hashes.SHA256())
     )

@@ -159,6 +159,56 @@ def test_no_error_repeats_a_secret(given: dict[str, object], environ: dict[str, 
     assert "secret" not in refusal(given, environ)
 
 
+TLS_FILES = ["relay_ca_file", "relay_client_cert_file", "relay_client_key_file"]
+
+
+@pytest.mark.parametrize("name", TLS_FILES)
+def test_a_variable_that_names_a_file_is_not_taken_for_one_with_the_value(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "file.pem"
+    path.write_text("not a name")
+
+    settings = load({"relay_url": RELAY}, {variable(name): str(path)})
+
+    assert getattr(settings, name) == str(path)
+
+
+def test_the_name_of_a_file_can_itself_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "name").write_text("/etc/ca.pem\n")
+
+    settings = load({"relay_url": RELAY}, {"UNDOSEND_RELAY_CA_FILE_FILE": str(tmp_path / "name")})
+
+    assert settings.relay_ca_file == "/etc/ca.pem"
+
+
+@pytest.mark.parametrize("name", TLS_FILES)
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        RELAY,
+        "-----BEGIN PRIVATE KEY-----\nsecret",
+        "-----BEGIN PRIVATE KEY----- secret",
+        "a\0b",
+    ],
+)
+def test_what_is_no_name_of_a_file_is_refused_and_not_repeated(name: str, value: str) -> None:
+    sentence = refusal({"relay_url": RELAY, name: value}, {})
+
+    assert sentence.startswith(f"{option(name)}: this is no name of a file")
+    assert "secret" not in sentence
+
+
+@pytest.mark.parametrize("name", TLS_FILES)
+def test_files_for_tls_without_a_relay_are_refused(name: str) -> None:
+    sentence = refusal({"dev": True, name: "/etc/file.pem"}, {})
+
+    assert option(name) in sentence
+    assert "--relay-url" in sentence
+    assert load({"dev": True, "relay_url": RELAY, name: "/etc/file.pem"}, {})
+
+
 def test_without_relay_and_dev_both_ways_out_are_named() -> None:
     sentence = refusal({}, {})
 

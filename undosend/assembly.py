@@ -37,6 +37,7 @@ from undosend.metrics import Metrics
 from undosend.outbox import Outbox
 from undosend.relay.port import Relay
 from undosend.relay.smtp import Patience, SmtpRelay
+from undosend.relay.tls import tls_context
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
@@ -115,6 +116,7 @@ def open_relay(ground: Ground, address: RelayAddress) -> SmtpRelay:
         clock=ground.clock,
         connections=settings.relay_connections,
         patience=Patience(settings.relay_timeout_seconds, settings.data_timeout_seconds),
+        tls=tls_context(address, settings),
     )
 
 

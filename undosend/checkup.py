@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from undosend.domain.clock import SystemClock
 from undosend.domain.errors import Misconfigured
 from undosend.relay.smtp import Patience, SmtpRelay
+from undosend.relay.tls import tls_context
 from undosend.relay.url import relay_address
 from undosend.settings import Settings, async_database_url, data
 from undosend.spool.migrate import current
@@ -61,11 +62,11 @@ async def _check_relay(settings: Settings) -> Finding:
         return Finding("relay", ok=True, detail="the development inbox, made at start")
     try:
         address = relay_address(settings.relay_url.get_secret_value())
+        tls = tls_context(address, settings)
     except Misconfigured as error:
         return Finding("relay", ok=False, detail=str(error))
-    relay = SmtpRelay(
-        address, clock=SystemClock(), patience=Patience(command=_CHECK_SECONDS, data=_CHECK_SECONDS)
-    )
+    patience = Patience(command=_CHECK_SECONDS, data=_CHECK_SECONDS)
+    relay = SmtpRelay(address, clock=SystemClock(), patience=patience, tls=tls)
     trouble = await relay.probe()
     await relay.close()
     if trouble:

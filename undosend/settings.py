@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args, get_origin
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt, Le, MinLen
@@ -108,6 +108,15 @@ def _origins(text: str) -> str:
     return ",".join(origins)
 
 
+def _file(path: str) -> str:
+    if not path.isprintable() or not path or "://" in path or "-----BEGIN" in path:
+        raise ValueError("this is no name of a file: write the name of one, not its content.")
+    return path
+
+
+_File: TypeAlias = Annotated[str, AfterValidator(_file)]
+
+
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
@@ -129,6 +138,16 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         min_length=1,
         description="SMTP server that takes the mail onward: smtp://user:password@host:587 or "
         "smtps://…. Other users see a command line: prefer the variable or its _FILE.",
+    )
+    relay_ca_file: _File | None = Field(
+        default=None,
+        description="PEM file of the authorities to trust for it, in place of the system's.",
+    )
+    relay_client_cert_file: _File | None = Field(
+        default=None, description="PEM file of the certificate, with its chain, to show to it."
+    )
+    relay_client_key_file: _File | None = Field(
+        default=None, description="PEM file of its key, where that is not in the same file."
     )
     dev: bool = Field(
         default=False,
@@ -222,6 +241,10 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
                 f"{option('port')} and {option('metrics_port')} are both {self.port}: "
                 "give the metrics a port of their own."
             )
+        files = self.relay_ca_file or self.relay_client_cert_file or self.relay_client_key_file
+        if files and self.dev and self.relay_url is None:
+            names = "--relay-ca-file, --relay-client-cert-file and --relay-client-key-file"
+            raise ValueError(f"{names} are for a relay: name one with --relay-url, or drop them.")
         return self
 
 
@@ -294,7 +317,7 @@ def _variables(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str,
         else:
             places[name] = key
             try:
-                values[name] = _content(key, text) if key.endswith("_FILE") else text
+                values[name] = text if key == variable(name) else _content(key, text)
             except Misconfigured as error:
                 wrong.append(str(error))
     if wrong:

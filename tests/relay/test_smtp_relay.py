@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -104,11 +105,21 @@ async def relay_to(
         await relay.close()
 
 
+@cache
+def trust() -> Authority:
+    return Authority()
+
+
 @asynccontextmanager
 async def ends(
     script: Script | Sequence[Script] = WELL, **options: Any
 ) -> AsyncIterator[tuple[RelayDouble, SmtpRelay]]:
-    """Give both ends of the line."""
+    """Give both ends of the line; where there is a login and nothing else is said, in TLS."""
+    if "username" in options and not {"start_tls", "implicit_tls"} & options.keys():
+        options |= {"start_tls": True, "tls": trust().client_context()}
+        tls = trust().issue("127.0.0.1").server_context()
+        scripts = [script] if isinstance(script, Script) else script
+        script = [replace(one, tls=tls) for one in scripts]
     async with AsyncExitStack() as stack:
         double = await stack.enter_async_context(RelayDouble(script))
         yield double, await stack.enter_async_context(relay_to(double, **options))
@@ -793,7 +804,7 @@ async def test_probe_connects_and_logs_in_and_sends_nothing() -> None:
     ):
         assert await relay.probe() is None
 
-        assert verbs(double) == ["EHLO", "AUTH"]
+        assert verbs(double) == ["EHLO", "STARTTLS", "EHLO", "AUTH"]
 
 
 async def test_probe_tells_what_is_wrong() -> None:
@@ -917,7 +928,7 @@ async def test_relay_that_knows_no_ehlo_is_spoken_to_all_the_same() -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    return Authority()
+    return trust()
 
 
 async def test_credentials_leave_inside_verified_tls_alone(authority: Authority) -> None:

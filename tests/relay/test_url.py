@@ -47,13 +47,19 @@ def test_relay_url_says_host_port_and_tls(url: str, address: RelayAddress) -> No
     assert relay_address(url) == address
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "127.8.7.6", "[::1]"])
-def test_loopback_relay_is_spoken_to_in_the_clear_even_with_a_password(host: str) -> None:
-    address = relay_address(f"smtp://ann:{SECRET}@{host}:2525")
+LOOPBACK = ["localhost", "LOCALHOST", "127.0.0.1", "127.8.7.6", "[::1]"]
 
-    assert not address.start_tls
-    assert not address.implicit_tls
-    assert (address.username, address.password) == ("ann", SECRET)
+
+@pytest.mark.parametrize("host", LOOPBACK)
+def test_loopback_relay_without_a_password_is_spoken_to_in_the_clear(host: str) -> None:
+    assert not relay_address(f"smtp://{host}:2525").secured
+
+
+@pytest.mark.parametrize("who", [f"ann:{SECRET}", "ann", f":{SECRET}"])
+@pytest.mark.parametrize("host", [*LOOPBACK, "mail.test"])
+def test_whoever_is_given_credentials_must_speak_tls(host: str, who: str) -> None:
+    assert relay_address(f"smtp://{who}@{host}:2525").start_tls
+    assert relay_address(f"smtps://{who}@{host}:2525").implicit_tls
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
@@ -138,13 +144,22 @@ def test_relay_url_that_is_no_relay_url_is_refused(url: str) -> None:
         relay_address(url)
 
 
-@pytest.mark.parametrize("host", ["mail.test", "127.1", "localhost.example.com"])
-def test_password_in_the_clear_is_refused(host: str) -> None:
+@pytest.mark.parametrize("who", [f"ann:{SECRET}", "ann", f":{SECRET}"])
+@pytest.mark.parametrize("host", [*LOOPBACK, "mail.test", "127.1", "localhost.example.com"])
+def test_password_in_the_clear_is_refused(host: str, who: str) -> None:
     with pytest.raises(Misconfigured, match="without TLS") as refused:
-        relay_address(f"smtp://ann:{SECRET}@{host}?tls=off")
+        relay_address(f"smtp://{who}@{host}?tls=off")
 
     assert SECRET not in str(refused.value)
-    assert host in str(refused.value)
+    assert host.strip("[]").lower() in str(refused.value)
+
+
+@pytest.mark.parametrize("credentials", [{"username": "ann"}, {"password": SECRET}])
+def test_there_is_no_address_with_credentials_and_without_tls(credentials: dict[str, str]) -> None:
+    with pytest.raises(Misconfigured, match="without TLS") as refused:
+        RelayAddress("127.0.0.1", 25, implicit_tls=False, start_tls=False, **credentials)
+
+    assert SECRET not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ from undosend.domain.retry import Reply
 from undosend.relay.breaker import Breaker
 from undosend.relay.data import converse
 from undosend.relay.port import Lost, Offered, Unreached
+from undosend.relay.starttls import secure
+from undosend.relay.tls import tls_context
+from undosend.relay.trouble import OutOfTurn, reason, stay_in_step
 from undosend.relay.url import RelayAddress
 
 log = structlog.get_logger(__name__)
@@ -42,10 +45,6 @@ _NO_EIGHT_BIT = Reply(554, "5.6.3 The relay takes no 8-bit mail (8BITMIME): enco
 
 
 _Answer: TypeAlias = aiosmtplib.SMTPResponse | aiosmtplib.SMTPResponseException
-
-
-class _OutOfTurn(aiosmtplib.SMTPException):
-    """The relay answered what nobody asked; its message tells none of the relay's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,7 @@ class SmtpRelay:
         self._clock = clock
         self._most = connections
         self._patience = patience
-        secured = address.implicit_tls or address.start_tls
-        self._tls = (tls or ssl.create_default_context()) if secured else None
+        self._tls = tls or tls_context(address)
         self._breaker = Breaker(clock)
         self._idle: list[_Connection] = []
         self._busy = 0
@@ -127,7 +125,7 @@ class SmtpRelay:
         try:
             self._idle.append(await self.connect())
         except _BROKEN as error:
-            return _reason(error)
+            return reason(error)
         return None
 
     async def close(self) -> None:
@@ -158,16 +156,19 @@ class SmtpRelay:
             hostname=address.host,
             port=address.port,
             use_tls=address.implicit_tls,
-            start_tls=address.start_tls,
+            start_tls=False,  # by ``secure``, which is stricter
             tls_context=self._tls,
-            username=address.username,
-            password=address.password,
             local_hostname=socket.gethostname(),
             timeout=self._patience.command,
         )
         try:
             await client.connect()
             await _introduce(client)
+            if address.start_tls:
+                await secure(client)
+                await _introduce(client)
+            if address.username is not None:  # such an address has TLS
+                await client.login(address.username, address.password or "")
         except BaseException as error:
             _hang_up(client)
             if isinstance(error, _BROKEN):
@@ -202,7 +203,7 @@ class SmtpDialogue:
             return Offered(replies)
         except _BROKEN as error:
             self.drop()
-            return Unreached(_reason(error))
+            return Unreached(reason(error))
 
     async def transmit(self, message: Message) -> Reply | Lost | Unreached:
         """Say DATA, the message and the final dot; what follows is final or uncertain."""
@@ -215,7 +216,7 @@ class SmtpDialogue:
             self._stay_in_step()
         except _BROKEN as error:
             self.drop()
-            return Unreached(_reason(error))
+            return Unreached(reason(error))
         self._connection.emails += 1
         try:
             final, whole = await converse(client.protocol, message, self._patience.data)
@@ -226,7 +227,7 @@ class SmtpDialogue:
             return self._refusal(final)
         except _BROKEN as error:
             self.drop()
-            return Lost(_reason(error))
+            return Lost(reason(error))
 
     async def end(self) -> _Connection | None:
         """Return the connection if it can serve again, after a RSET where one is due."""
@@ -290,7 +291,7 @@ class SmtpDialogue:
         """Return the reply where only a refusal makes sense."""
         reply = self._heard(response)
         if reply.code < 400:
-            raise _OutOfTurn(f"The relay answered out of turn ({reply.code}).")
+            raise OutOfTurn(f"The relay answered out of turn ({reply.code}).")
         return reply
 
     def _heard(self, response: _Answer) -> Reply:
@@ -299,16 +300,11 @@ class SmtpDialogue:
             self.drop()
         if 200 <= response.code < 300 or 400 <= response.code < 600:
             return Reply(response.code, _legible(response.message))
-        raise _OutOfTurn(f"The relay answered out of turn ({response.code}).")
+        raise OutOfTurn(f"The relay answered out of turn ({response.code}).")
 
     def _stay_in_step(self) -> None:
-        """Raise where the relay has said more than it was asked.
-
-        The library keeps what it has not read yet, and would take it for the next reply.
-        """
-        protocol = self._connection.client.protocol if self._connection else None
-        if protocol and protocol._buffer:  # noqa: SLF001 - nothing public tells
-            raise _OutOfTurn("The relay said more than it was asked.")
+        if self._connection:
+            stay_in_step(self._connection.client)
 
     def drop(self) -> None:
         """Close the connection without another word."""
@@ -319,7 +315,7 @@ class SmtpDialogue:
 
 
 async def _introduce(client: aiosmtplib.SMTP) -> None:
-    """Say EHLO, or HELO to who does not know it, unless TLS or a login has had it said."""
+    """Say EHLO, or HELO to who does not know it, once in the clear and once in TLS."""
     if client.is_ehlo_or_helo_needed:
         try:
             await client.ehlo()
@@ -351,24 +347,3 @@ def _hang_up(client: aiosmtplib.SMTP) -> None:
     if client.transport:
         client.transport.abort()  # type: ignore[attr-defined] # typed too narrow: it writes
     client.close()
-
-
-def _reason(error: BaseException) -> str:
-    """Return what happened to the line, in words that hold no address and no secret."""
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        error = error.__cause__
-    match error:
-        case _OutOfTurn():
-            return error.message
-        case aiosmtplib.SMTPAuthenticationError():
-            return f"The relay refused our login ({error.code}). Check the relay URL's password."
-        case aiosmtplib.SMTPResponseException():
-            return f"The relay does not want to talk to us ({error.code})."
-        case ssl.SSLCertVerificationError():
-            return f"The relay's certificate is not valid: {error.verify_message.rstrip('.')}."
-        case aiosmtplib.SMTPTimeoutError() | TimeoutError():
-            return "The relay did not answer in time."
-        case aiosmtplib.SMTPServerDisconnected() | ConnectionError():
-            return f"The relay hung up or cannot be reached: {error}"
-        case _:
-            return f"The relay cannot be reached: {error}"

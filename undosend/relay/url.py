@@ -15,7 +15,10 @@ _EXAMPLE = "smtp://user:password@mail.example.com:587 or smtps://mail.example.co
 
 @dataclass(frozen=True, slots=True)
 class RelayAddress:
-    """The next hop. implicit_tls: TLS from the first octet; start_tls: STARTTLS is required."""
+    """The next hop. implicit_tls: TLS from the first octet; start_tls: STARTTLS is required.
+
+    With a password there is one of the two, or there is no such address (Misconfigured).
+    """
 
     host: str
     port: int
@@ -24,15 +27,28 @@ class RelayAddress:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
 
+    def __post_init__(self) -> None:
+        if (self.username or self.password) and not self.secured:
+            raise Misconfigured(
+                f"The relay URL would send a password to {self.host} without TLS. "
+                "Drop ?tls=off, or drop the password."
+            )
+
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
+
+    @property
+    def secured(self) -> bool:
+        """Tell whether TLS comes before anything of a login or a mail."""
+        return self.implicit_tls or self.start_tls
 
 
 def relay_address(url: str) -> RelayAddress:
     """Return what the URL says: ``smtp://`` requires STARTTLS, ``smtps://`` is TLS throughout.
 
-    A loopback relay without ``?tls=required``, and one with ``?tls=off``, is spoken to in the
-    clear; never with a password unless it is loopback.
+    A relay with ``?tls=off`` is spoken to in the clear, and so is a loopback one that has
+    neither a password nor ``?tls=required``. A password never goes without TLS, not even to
+    loopback: any user of this machine may listen there while the relay does not.
 
     Raises:
         Misconfigured: in words that hold nothing of the URL but its host.
@@ -52,19 +68,15 @@ def relay_address(url: str) -> RelayAddress:
         raise Misconfigured(
             "The relay URL takes one option: ?tls=required (the default) or ?tls=off."
         )
-    implicit, local = parts.scheme == "smtps", is_loopback(host)
+    implicit = parts.scheme == "smtps"
+    trusted = is_loopback(host) and not (parts.username or parts.password)
     if tls == "off" and implicit:
         raise Misconfigured("The relay URL says smtps and ?tls=off; only one of them can be meant.")
-    if tls == "off" and parts.username and not local:
-        raise Misconfigured(
-            f"The relay URL would send a password to {host} without TLS. "
-            "Drop ?tls=off, or drop the password."
-        )
     return RelayAddress(
         host=host,
         port=port,
         implicit_tls=implicit,
-        start_tls=not implicit and (tls == "required" or (tls is None and not local)),
+        start_tls=not implicit and (tls == "required" or (tls is None and not trusted)),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
     )
