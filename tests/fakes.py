@@ -300,6 +300,9 @@ class WatchedSpool:
     async def secret(self, name: str, fresh: bytes) -> bytes:
         return await self._do("secret", lambda: self._spool.secret(name, fresh))
 
+    async def replace_secret(self, name: str, value: bytes) -> None:
+        await self._do("replace_secret", lambda: self._spool.replace_secret(name, value))
+
     async def move_along(self, step: int) -> None:
         await self._do("move_along", lambda: self._spool.move_along(step))
 

@@ -118,16 +118,6 @@ async def test_a_pause_stays_over_starts_until_it_is_resumed(tmp_path: Path) -> 
     assert await started(tmp_path, spool) is None
 
 
-async def test_what_was_asked_before_the_restore_does_not_end_the_pause(tmp_path: Path) -> None:
-    spool, guard = await known(tmp_path), Guard(tmp_path / "mail.db")
-    guard.ask()
-
-    await started(tmp_path, spool)
-    assert guard.asked()
-    await started(tmp_path, spool, after_restore=True)
-    assert not guard.asked()
-
-
 async def test_where_the_file_cannot_be_written_it_goes_on(tmp_path: Path) -> None:
     (tmp_path / "mail.db.epoch.new").mkdir()
     spool = a_spool()

@@ -6,7 +6,15 @@ import pytest
 from pydantic import ValidationError
 
 from undosend.domain.errors import Misconfigured
-from undosend.settings import Settings, async_database_url, data, load, option, variable
+from undosend.settings import (
+    Settings,
+    async_database_url,
+    data,
+    load,
+    option,
+    signing_keys,
+    variable,
+)
 
 RELAY = "smtp://ann:secret@relay.example:587"
 
@@ -292,6 +300,40 @@ def test_a_database_that_cannot_keep_mail_is_refused_with_what_to_write(url: str
     with pytest.raises(Misconfigured, match="write"):
         async_database_url(url)
     assert "--database-url: " in refusal({"dev": True, "database_url": url}, {})
+
+
+@pytest.mark.parametrize("key", ["k" * 32, f"{'n' * 32},{'o' * 40}", f" {'n' * 32} , {'o' * 32}"])
+def test_a_signing_key_is_read_from_a_file_and_not_shown(tmp_path: Path, key: str) -> None:
+    (tmp_path / "key").write_text(key + "\n")
+
+    settings = load({"dev": True}, {"UNDOSEND_SIGNING_KEY_FILE": str(tmp_path / "key")})
+
+    assert signing_keys(settings.signing_key) == [part.strip() for part in key.split(",")]
+    assert "k" * 8 not in repr(settings)
+    assert "n" * 8 not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "secret",
+        "k" * 31,
+        "é" * 16,
+        f"{'secret' * 9},",
+        f",{'k' * 32}",
+        ",".join(["secret" * 6] * 3),
+    ],
+)
+def test_a_signing_key_that_can_be_guessed_is_refused_and_not_repeated(key: str) -> None:
+    sentence = refusal({"dev": True, "signing_key": key}, {})
+
+    assert sentence.startswith("--signing-key: A signing key has 32 characters or more")
+    assert "secret" not in sentence
+
+
+def test_without_a_signing_key_there_is_none_to_read() -> None:
+    assert signing_keys(Settings().signing_key) == []
 
 
 def test_settings_do_not_change() -> None:

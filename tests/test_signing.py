@@ -44,6 +44,16 @@ def test_another_key_reads_nothing() -> None:
     assert Signer(KEY[::-1]).read("undo", SIGNER.sign("undo", "acme em_1 1")) is None
 
 
+def test_the_first_key_signs_and_every_key_is_read() -> None:
+    both = Signer(KEY[::-1], KEY)
+
+    assert both.sign("undo", "em_1") == Signer(KEY[::-1]).sign("undo", "em_1")
+    assert both.read("undo", both.sign("undo", "em_1")) == "em_1"
+    assert both.read("undo", SIGNER.sign("undo", "em_1")) == "em_1"
+    assert both.read("other", SIGNER.sign("undo", "em_1")) is None
+    assert SIGNER.read("undo", both.sign("undo", "em_1")) is None
+
+
 @pytest.mark.parametrize("text", ["", "a", "ab", "abc", "acme em_1 1"])
 def test_no_character_can_be_changed_added_or_left_out(text: str) -> None:
     """Also not the last one, some of whose bits base64 throws away."""

@@ -20,13 +20,14 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
-from undosend import chores, restore
+from undosend import chores, control
 from undosend.assembly import (
     Ground,
     make_core,
     make_door,
     metrics_door,
     next_hop,
+    operator_door,
     open_relay,
     open_store,
 )
@@ -43,6 +44,7 @@ from undosend.settings import Settings, data
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Spool
 from undosend.spool.sqlite import (
+    database_file,
     make_engine,
     own,
     sqlite_warning,
@@ -149,14 +151,17 @@ async def running(
             releaser=releaser,
             inbox=inbox,
         )
-        door = await make_door(ground, store, core, inbox)
+        door = make_door(ground, store, core, inbox)
         server = _server(door)
         metrics_server = _server(metrics_door(metrics))
+        operator_server = _server(operator_door(ground, store, core))
+        operators = leaves.enter_context(
+            control.listening(database_file(embedded_database(settings)))
+        )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             helpers = [
                 tasks.create_task(store.guard.keeping(spool, clock), name="epoch"),
-                tasks.create_task(store.guard.listening(spool, releaser, clock), name="resuming"),
                 tasks.create_task(chores.restock(store.disk, clock), name="ballast"),
                 tasks.create_task(
                     chores.gather(
@@ -174,6 +179,7 @@ async def running(
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)
+            operator_server.add_sockets(filter(None, [operators]))
             try:
                 yield service
             finally:
@@ -183,7 +189,7 @@ async def running(
                 await releaser.stop(settings.drain_seconds)
                 for helper in helpers:
                     helper.cancel()
-                for each in (server, metrics_server):
+                for each in (server, metrics_server, operator_server):
                     each.stop()
                     await each.close_all_connections()
 
@@ -200,11 +206,6 @@ async def migrate(settings: Settings) -> str:
     if before == after:
         return f"The database is at revision {after} already; nothing was to do."
     return f"The database was at revision {before or 'none'} and is at {after} now."
-
-
-async def resume(settings: Settings) -> str:
-    """Let a paused service send again, and say what came of it."""
-    return await restore.resume(embedded_database(settings), data("migrations"))
 
 
 def _server(door: Application) -> HTTPServer:

@@ -7,7 +7,6 @@ given to the caller's exit stack as soon as it is open.
 from __future__ import annotations
 
 import random
-import secrets
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,9 @@ from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
 from undosend.doors.http.mail import Desk
+from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.once import Once
+from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
 from undosend.doors.http.routes import Door, routes
@@ -41,8 +42,8 @@ from undosend.relay.tls import tls_context
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
-from undosend.settings import Settings, data, option
-from undosend.signing import KEY_OCTETS, Signer
+from undosend.settings import Settings, data, option, signing_keys
+from undosend.signing_key import SigningKey
 from undosend.spool.disk import Disk
 from undosend.spool.port import Spool
 from undosend.spool.sql_keys import SqlKeys
@@ -71,6 +72,7 @@ class Store:
 
     spool: SqlSpool
     keyring: Keyring
+    signing_key: SigningKey
     guard: Guard
     disk: Disk
 
@@ -105,7 +107,8 @@ async def open_store(ground: Ground, leaves: AsyncExitStack) -> Store:
     guard = Guard(database_file(embedded_database(settings)))
     await guard.watch_over(spool, after_restore=settings.after_restore)
     leaves.push_async_callback(_keep, guard, spool, keyring)
-    return Store(spool, keyring, guard, disk)
+    signing_key = await SigningKey.opened(spool, signing_keys(settings.signing_key))
+    return Store(spool, keyring, signing_key, guard, disk)
 
 
 def open_relay(ground: Ground, address: RelayAddress) -> SmtpRelay:
@@ -146,10 +149,10 @@ def make_core(ground: Ground, store: Store, spool: Spool, relay: Relay) -> Core:
     )
 
 
-async def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) -> Door:
+def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) -> Door:
     """Return the HTTP door."""
     settings, clock, outbox = ground.settings, ground.clock, core.outbox
-    signer = Signer(await store.spool.secret("signing", secrets.token_bytes(KEY_OCTETS)))
+    signer = store.signing_key.signer
     tokens = Tokens(signer, store.keyring, clock)
     origins = frozenset(filter(None, settings.cors_origins.split(",")))
     table = routes(
@@ -158,6 +161,7 @@ async def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | 
         openapi=data("api-spec") / "openapi.yaml",
         page=Path(__file__).parent / "web",
         inbox=inbox,
+        keys=KeyDesk(store.keyring, clock),
     )
     return Door(
         table,
@@ -166,6 +170,17 @@ async def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | 
         porter=Porter(store.keyring, tokens, signer, origins),
         origins=origins,
     )
+
+
+def operator_door(ground: Ground, store: Store, core: Core) -> OperatorDoor:
+    """Return the door of who can open the socket beside the database."""
+    table = operator_routes(
+        keys=KeyDesk(store.keyring, ground.clock, operator=True),
+        spool=store.spool,
+        signing_key=store.signing_key,
+        wake=core.releaser.wake,
+    )
+    return OperatorDoor(table)
 
 
 def metrics_door(metrics: Metrics) -> Application:

@@ -16,18 +16,14 @@ from pathlib import Path
 
 import structlog
 
-from undosend.domain.clock import SECOND, Clock, SystemClock
+from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import NEVER
-from undosend.domain.errors import InUse, Misconfigured, Unavailable
-from undosend.releaser import Releaser
+from undosend.domain.errors import Unavailable
 from undosend.spool.port import Spool
-from undosend.spool.sqlite import database_file, open_sqlite
 
 log = structlog.get_logger(__name__)
 
 _KEEP_SECONDS = 5
-_LISTEN_SECONDS = 1
-_PATIENCE_SECONDS = 10
 _TODO = (
     "Nothing is sent until you say `undosend resume`; everything else works. Look at what is held "
     "or retrying, cancel or undo what has left already, then resume."
@@ -48,7 +44,6 @@ class Guard:
     def __init__(self, database: Path) -> None:
         file = database.resolve()
         self.epoch = file.with_name(f"{file.name}.epoch")
-        self._request = file.with_name(f"{file.name}.resume")
         self._kept: Epoch | None = None
 
     async def watch_over(self, spool: Spool, *, after_restore: bool) -> None:
@@ -57,7 +52,6 @@ class Guard:
         id_ = (await spool.secret("epoch", fresh.encode())).decode()
         why = "It was started with --after-restore."
         if after_restore or (why := await self._doubt(spool, id_, new=id_ == fresh)):
-            self.withdraw()  # whoever asked did not know of this
             await spool.pause(f"{why} {_TODO}")
         if paused := (await spool.agenda()).paused:
             log.warning("paused", reason=paused)
@@ -84,29 +78,6 @@ class Guard:
             with suppress(Unavailable):
                 await self.keep(spool)
 
-    async def listening(self, spool: Spool, releaser: Releaser, clock: Clock) -> None:
-        """Go on as soon as somebody asks for it by ``resume``."""
-        while True:
-            if self.asked():
-                with suppress(Unavailable):
-                    await spool.resume()
-                    self.withdraw()
-                    releaser.wake()
-                    log.info("resumed")
-            await clock.sleep_until(clock.now() + _LISTEN_SECONDS * SECOND)
-
-    def ask(self) -> None:
-        """Let the service that runs hear that it should go on."""
-        self._request.touch()
-
-    def asked(self) -> bool:
-        """Tell whether somebody waits for that."""
-        return self._request.exists()
-
-    def withdraw(self) -> None:
-        """Ask no more."""
-        self._request.unlink(missing_ok=True)
-
     async def _doubt(self, spool: Spool, id_: str, *, new: bool) -> str:
         """Return why the database may be a restored one, if so; one without waiting mail never."""
         agenda, told = await spool.agenda(), await spool.last_told()
@@ -128,38 +99,6 @@ class Guard:
                 f"{told}, and was at {kept.told} already."
             )
         return ""
-
-
-async def resume(url: str, migrations: Path) -> str:
-    """Let mail be sent again, whether a service runs or not; return what came of it.
-
-    Raises:
-        Misconfigured: there is no such database. Unavailable: who runs does not answer.
-    """
-    database = database_file(url)
-    if not database.exists():
-        raise Misconfigured(f"There is no database {database}: name it with --database-url.")
-    try:
-        spool = await open_sqlite(url, migrations=migrations, publish=lambda _: None)
-    except InUse:  # one process owns the file, so that one has to be asked
-        return await _ask(Guard(database))
-    try:
-        paused = (await spool.agenda()).paused
-        await spool.resume()
-    finally:
-        await spool.close()
-    return "It was not paused." if paused is None else "Mail will be sent from the next start on."
-
-
-async def _ask(guard: Guard) -> str:
-    clock = SystemClock()
-    guard.ask()
-    for _ in range(_PATIENCE_SECONDS * 10):
-        if not guard.asked():
-            return "The running service sends mail again."
-        await clock.sleep_until(clock.now() + SECOND // 10)
-    guard.withdraw()
-    raise Unavailable("The process that has the database does not answer; nothing has changed.")
 
 
 def _read(path: Path) -> Epoch | None:

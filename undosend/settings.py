@@ -29,7 +29,8 @@ from pydantic_core import ErrorDetails
 from undosend.domain.errors import Misconfigured
 
 _PREFIX = "UNDOSEND_"
-_CONFIDENTIAL = ("relay_url", "database_url")
+_CONFIDENTIAL = ("relay_url", "database_url", "signing_key")
+_LEAST_OF_A_SIGNING_KEY = 32
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 # A Service named "undosend" makes Kubernetes set UNDOSEND_PORT=tcp://… and its kin in each pod.
 _SERVICE_LINK = re.compile(r"UNDOSEND_(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_(TCP|UDP).*)")
@@ -117,6 +118,22 @@ def _file(path: str) -> str:
 _File: TypeAlias = Annotated[str, AfterValidator(_file)]
 
 
+def signing_keys(text: SecretStr | None) -> list[str]:
+    """Return the signing keys, the newest first, that were written with a comma between."""
+    return [] if text is None else [key.strip() for key in text.get_secret_value().split(",")]
+
+
+def _signing_key(text: SecretStr | None) -> SecretStr | None:
+    keys = signing_keys(text)
+    if len(keys) > 2 or any(len(key) < _LEAST_OF_A_SIGNING_KEY for key in keys):
+        raise ValueError(
+            f"A signing key has {_LEAST_OF_A_SIGNING_KEY} characters or more, made by chance: "
+            "`openssl rand -hex 32` makes one. After it, with a comma between, the one before it "
+            "may stand, and no third."
+        )
+    return text
+
+
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
@@ -168,6 +185,12 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     public_url: Annotated[str, AfterValidator(_public)] | None = Field(
         default=None,
         description="Address under which clients reach this service; links start with it.",
+    )
+    signing_key: Annotated[SecretStr | None, AfterValidator(_signing_key)] = Field(
+        default=None,
+        description="Key that signs undo links, cursors and tokens, of 32 characters or more; "
+        "after a comma, the one before it. Without it one is made and kept in the database. Other "
+        "users see a command line: prefer the variable or its _FILE.",
     )
     cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
         default="",

@@ -13,26 +13,31 @@ _MAC_OCTETS = 20
 
 
 class Signer:
-    """Signs with one key (HMAC-SHA-256, of which 160 bits are kept: RFC 2104 §5)."""
+    """Signs with its first key (HMAC-SHA-256, of which 160 bits are kept: RFC 2104 §5).
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    What any of its keys has signed is read, so that a new one can be put before an old one.
+    """
+
+    def __init__(self, key: bytes, *older: bytes) -> None:
+        self.keys = (key, *older)
 
     def sign(self, purpose: str, text: str) -> str:
         """Return the text with its signature, in characters that stand in a URL as they are."""
-        signed = self._mac(purpose, text) + text.encode()
-        return urlsafe_b64encode(signed).decode().rstrip("=")
+        return _signed(self.keys[0], purpose, text)
 
     def read(self, purpose: str, signed: str) -> str | None:
         """Return the text if it was signed for the purpose, None where it was not."""
         try:
             octets = urlsafe_b64decode(signed.encode("ascii") + b"=" * (-len(signed) % 4))
-            mac, text = octets[:_MAC_OCTETS], octets[_MAC_OCTETS:].decode()
+            text = octets[_MAC_OCTETS:].decode()
         except ValueError:
             return None
-        good = hmac.compare_digest(mac, self._mac(purpose, text))
-        return text if good and self.sign(purpose, text) == signed else None
+        # Whole texts are compared: base64 throws some bits away, and others would be changed.
+        good = [hmac.compare_digest(_signed(key, purpose, text), signed) for key in self.keys]
+        return text if any(good) else None
 
-    def _mac(self, purpose: str, text: str) -> bytes:
-        # No purpose holds a NUL, so no pair of purpose and text looks like another one.
-        return hmac.digest(self._key, f"{purpose}\0{text}".encode(), "sha256")[:_MAC_OCTETS]
+
+def _signed(key: bytes, purpose: str, text: str) -> str:
+    # No purpose holds a NUL, so no pair of purpose and text looks like another one.
+    mac = hmac.digest(key, f"{purpose}\0{text}".encode(), "sha256")[:_MAC_OCTETS]
+    return urlsafe_b64encode(mac + text.encode()).decode().rstrip("=")

@@ -181,6 +181,30 @@ async def test_a_secret_is_the_one_that_was_kept_first(store: Store) -> None:
     assert await store.spool.secret("cursors", b"two") == b"two"
 
 
+async def test_a_secret_that_is_replaced_is_the_new_one_from_then_on(store: Store) -> None:
+    await store.spool.secret("links", b"one")
+    await store.spool.secret("cursors", b"another")
+
+    await store.spool.replace_secret("links", b"two")
+    await store.spool.replace_secret("new", b"\x00")
+
+    assert await store.spool.secret("links", b"three") == b"two"
+    assert await store.spool.secret("cursors", b"three") == b"another"
+    assert await store.spool.secret("new", b"three") == b"\x00"
+
+
+async def test_secrets_that_are_replaced_at_once_do_not_mix(store: Store) -> None:
+    names = [f"secret {n % 4}" for n in range(20)]
+
+    await asyncio.gather(
+        *(store.spool.replace_secret(name, name.encode()) for name in names),
+        store.spool.pause("restored"),
+    )
+
+    assert [await store.spool.secret(name, b"") for name in names] == [n.encode() for n in names]
+    assert (await store.spool.agenda()).paused == "restored"
+
+
 async def test_all_who_ask_at_once_get_one_secret(store: Store) -> None:
     answers = await asyncio.gather(*(store.spool.secret("links", bytes([n])) for n in range(20)))
 

@@ -156,6 +156,10 @@ class MemorySpool:
         """Return the service's secret of this name: the one kept, or else this one, kept now."""
         return self._secrets.setdefault(name, fresh)
 
+    async def replace_secret(self, name: str, value: bytes) -> None:
+        """Keep this as the service's secret of this name from now on."""
+        self._secrets[name] = value
+
     async def pause(self, reason: str) -> None:
         """Let nothing be claimed until ``resume``, not even by a later process."""
         self._paused = reason

@@ -233,6 +233,9 @@ class Spool(Protocol):
     async def secret(self, name: str, fresh: bytes) -> bytes:
         """Return the service's secret of this name: the one kept, or else this one, kept now."""
 
+    async def replace_secret(self, name: str, value: bytes) -> None:
+        """Keep this as the service's secret of this name from now on."""
+
     async def pause(self, reason: str) -> None:
         """Let nothing be claimed until ``resume``, not even by a later process."""
 

@@ -60,7 +60,7 @@ class SqlSpool:
             work.change_group
         )
         self._secret: Kind[tuple[str, bytes], bytes] = Kind(work.secret)
-        self._pause: Kind[str, None] = Kind(work.pause)
+        self._replace_secret: Kind[tuple[str, bytes], None] = Kind(work.replace_secret)
         self._claim: Kind[Claim, Sequence[Email]] = Kind(work.claim)
         self._get: Kind[Key, Email] = Kind(work.get)
         self._page: Kind[tuple[str, Listing], Page] = Kind(work.page)
@@ -132,9 +132,13 @@ class SqlSpool:
         kept: bytes = await self._writer.submit(self._secret, (name, fresh))
         return kept
 
+    async def replace_secret(self, name: str, value: bytes) -> None:
+        """Keep this as the service's secret of this name from now on."""
+        await self._writer.submit(self._replace_secret, (name, value))
+
     async def pause(self, reason: str) -> None:
         """Let nothing be claimed until ``resume``, not even by a later process."""
-        await self._writer.submit(self._pause, reason)
+        await self.replace_secret(PAUSED, reason.encode())
 
     async def resume(self) -> None:
         """Let emails be claimed again."""

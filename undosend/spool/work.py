@@ -31,7 +31,7 @@ from undosend.spool.documents import (
 from undosend.spool.finding import given_of, shape_of
 from undosend.spool.port import NOTHING, Listing, New, Page, Receipt, Rewrite
 from undosend.spool.session import Ask, Session
-from undosend.spool.statements import PAUSED, Statements
+from undosend.spool.statements import Statements
 from undosend.spool.transitions import as_item
 
 Key = tuple[str, str]
@@ -190,11 +190,14 @@ class Work:
             kept.append(lines[0][0] if lines else fresh)
         return kept
 
-    async def pause(self, session: Session, reasons: Sequence[str]) -> Sequence[None]:
-        """Keep why nothing is to be sent."""
-        await session.fetch(self._sql.drop_secret, name=PAUSED)
-        await session.fetch(self._sql.add_secret, name=PAUSED, value=reasons[-1].encode())
-        return [None] * len(reasons)
+    async def replace_secret(
+        self, session: Session, given: Sequence[tuple[str, bytes]]
+    ) -> Sequence[None]:
+        """Keep these secrets, whatever was kept under their names."""
+        for name, value in given:
+            await session.fetch(self._sql.drop_secret, name=name)
+            await session.fetch(self._sql.add_secret, name=name, value=value)
+        return [None] * len(given)
 
     async def _attach(
         self, session: Session, attached: Sequence[tuple[str, Sequence[File]]]
