@@ -22,6 +22,7 @@ from undosend.domain.email import Attachment, Recipient, Row
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.keys import Key
 from undosend.doors.http.answers import View
+from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.routes import routes
@@ -172,7 +173,10 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
         ("alembic", ("undosend.spool",)),
         ("aiosqlite", ("undosend.spool",)),
         ("aiosmtplib", ("undosend.relay",)),
-        ("tornado", ("undosend.doors.http", "undosend.app", "undosend.assembly", "undosend.operating")),
+        (
+            "tornado",
+            ("undosend.doors.http", "undosend.app", "undosend.assembly", "undosend.operating"),
+        ),
         ("pydantic", ("undosend.doors.http", "undosend.settings")),
         ("prometheus_client", ("undosend.metrics",)),
         ("click", ("undosend.cli", "undosend.cli_frame", "undosend.cli_keys")),
@@ -395,6 +399,7 @@ def url_table() -> list[URLSpec]:
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",
         page=ROOT / "undosend" / "web",
+        keys=KeyDesk(Keyring(MemoryKeys(), clock), clock),
         inbox=DevInbox(ROOT / "inbox.jsonl", clock),
     )
 

@@ -16,12 +16,16 @@ from pydantic import AliasChoices, BaseModel
 
 from tests.http import stages
 from tests.http.service import Answer, Service, serving
+from undosend.domain.access import EVERY
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.doors.http.examples import EXAMPLES
+from undosend.doors.http.key_payloads import KeyIn, KeyRotationIn
+from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagIn, TimingIn
 from undosend.doors.http.problems import KINDS, problem
 from undosend.doors.http.routes import routes
 from undosend.hub import Hub
+from undosend.keyring import Wish
 from undosend.settings import data
 from undosend.spool.memory import MemorySpool
 
@@ -29,7 +33,7 @@ CONTRACT = data("api-spec") / "openapi.yaml"
 DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
 COMPONENTS = DOCUMENT["components"]
 METHODS = ("get", "post", "patch", "delete")
-MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn)
+MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn, KeyIn, KeyRotationIn)
 PROBLEM = "application/problem+json"
 THE_DAY_IT_WAS_WRITTEN = 1_795_426_200 * SECOND
 """2026-11-23T09:30:00Z, when all that happens in the document's examples."""
@@ -190,6 +194,7 @@ def filled(path: str) -> str:
         id="em_x",
         attachment_id="at_x",
         group_id="invoices",
+        key_id="key_x",
         token="x",
         code="too_late",
         file="docs.js",
@@ -202,6 +207,7 @@ def _table(service: Service) -> list[Any]:
         readiness=_ready,
         openapi=CONTRACT,
         page=Path(),
+        keys=KeyDesk(service.keyring, service.clock),
         inbox=object(),  # type: ignore[arg-type] # only asked whether it is there
     )
 
@@ -264,6 +270,9 @@ async def test_every_example_of_a_request_is_taken(
     email_id = await (stages.held if timed else stages.draft)(service)
     where = path.replace("{id}", email_id)
     headers = {"Content-Type": "text/plain" if kind == "*/*" else kind}
+    if "{key_id}" in path:
+        key, text = await service.keyring.create(Wish("ours", scopes=EVERY))
+        where, headers["Authorization"] = path.replace("{key_id}", key.id), f"Bearer {text}"
     if kind == "multipart/form-data":
         headers["Content-Type"], body = form(**body)
     elif path.endswith("/attachments"):

@@ -27,9 +27,9 @@ from undosend.assembly import (
     make_door,
     metrics_door,
     next_hop,
-    operator_door,
     open_relay,
     open_store,
+    operator_door,
 )
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox

@@ -24,8 +24,8 @@ from undosend.domain.retry import RetryPolicy
 from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
-from undosend.doors.http.mail import Desk
 from undosend.doors.http.keys import KeyDesk
+from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler

@@ -20,11 +20,14 @@ from undosend.checkup import embedded_database
 from undosend.control import Answer, Request, connected, exchange
 from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import InUse, Misconfigured, Unavailable
+from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
+from undosend.keyring import Keyring
 from undosend.settings import Settings, data, signing_keys
 from undosend.signing_key import SigningKey
-from undosend.spool.port import Spool
+from undosend.spool.sql_keys import SqlKeys
 from undosend.spool.sqlite import database_file, open_sqlite
+from undosend.spool.store import SqlSpool
 
 _PATIENCE_SECONDS = 10
 _LOOK_AGAIN = SECOND // 10
@@ -54,7 +57,7 @@ async def ask(
             if line := connected(database):
                 return await asyncio.to_thread(exchange, line, request)
         else:
-            async with _door(spool, settings) as door:
+            async with _door(spool, settings, clock) as door:
                 return await _answered(door, request)
         await clock.sleep_until(clock.now() + _LOOK_AGAIN)  # it starts, or stops
     raise Unavailable(
@@ -64,10 +67,13 @@ async def ask(
 
 
 @asynccontextmanager
-async def _door(spool: Spool, settings: Settings) -> AsyncIterator[Application]:
+async def _door(spool: SqlSpool, settings: Settings, clock: Clock) -> AsyncIterator[Application]:
     try:
+        keyring = Keyring(SqlKeys(spool.database), clock)
+        await keyring.load()
         key = await SigningKey.opened(spool, signing_keys(settings.signing_key))
-        yield OperatorDoor(operator_routes(spool=spool, signing_key=key, wake=None))
+        keys = KeyDesk(keyring, clock, operator=True)
+        yield OperatorDoor(operator_routes(keys=keys, spool=spool, signing_key=key, wake=None))
     finally:
         await spool.close()
 

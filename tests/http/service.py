@@ -30,6 +30,7 @@ from undosend.domain.clock import ManualClock
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
 from undosend.doors.http.answers import View
+from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.porter import Porter
@@ -263,6 +264,7 @@ async def serving(
             readiness=lambda: unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
+            keys=KeyDesk(keyring, clock),
             inbox=inbox,
         )
         counts: list[tuple[str, int, str | None]] = []

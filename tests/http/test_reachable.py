@@ -19,11 +19,12 @@ from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
 from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
 from undosend.devinbox import DevInbox
-from undosend.domain.access import DEFAULT_ACCOUNT
+from undosend.domain.access import DEFAULT_ACCOUNT, EVERY
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Unavailable
 from undosend.doors.http.base import BODY_LIMIT
 from undosend.hub import Hub
+from undosend.keyring import Wish
 from undosend.spool.memory import MemorySpool
 
 PLACES = {"code": "too_late", "file": "docs.js"}
@@ -31,6 +32,7 @@ NO_PLACES = {
     "id": "em_01MCC5RM00003064ESP82K3F6T",
     "attachment_id": "at_01MCC5RM00003064ESP82K3F6T",
     "group_id": "no_such",
+    "key_id": "key_01MCC5RM00003064ESP82K3F6T",
     "token": "no_such",
     "code": "no_such",
     "file": "no_such",
@@ -76,6 +78,12 @@ async def linked_and_canceled(service: Service) -> Mapping[str, str]:
     there = await linked(service)
     assert (await service.post(f"/v1/emails/{there['id']}/cancel")).status == 200
     return there
+
+
+async def keyed(service: Service) -> Mapping[str, str]:
+    """Let there be a key, which is about itself."""
+    key, text = await service.keyring.create(Wish("ours", scopes=EVERY))
+    return {"key_id": key.id, "key": text}
 
 
 async def style_sheet(service: Service) -> Mapping[str, str]:
@@ -134,6 +142,11 @@ CALLS = {
     ("createEmail", "409"): Call(busy("/v1/emails"), LETTER, headers=(KEY,)),
     ("createBatch", "200"): Call(body=[LETTER, {}]),
     ("createBatch", "409"): Call(busy("/v1/emails/batch"), [LETTER], headers=(KEY,)),
+    ("listKeys", "200"): Call(keyed),
+    ("createKey", "201"): Call(body={"name": "shop"}),
+    ("getKey", "200"): Call(keyed),
+    ("rotateKey", "201"): Call(keyed),
+    ("revokeKey", "200"): Call(keyed),
     ("undoGroup", "200"): Call(grouped),
     ("cancelGroup", "200"): Call(grouped),
     ("getUndoPage", "200"): Call(linked),
@@ -194,7 +207,12 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
     async def fail(*_: Any, **__: Any) -> None:
         raise mistake
 
+    def fail_now(*_: Any, **__: Any) -> None:
+        raise mistake
+
     async def broken(service: Service) -> None:
+        for name in ("listed", "get", "create", "rotate", "revoke"):
+            setattr(service.keyring, name, fail_now)
         for name in BREAKABLE:
             setattr(service.spool, name, fail)
 
@@ -263,6 +281,8 @@ async def answered(
         there = await call.stage(service)
         names = {"id": there} if isinstance(there, str) else there
         where = path.format(**PLACES | dict(names)) + call.query
+        if key := dict(names).get("key"):
+            call = replace(call, headers=(*call.headers, ("Authorization", f"Bearer {key}")))
         await call.first(service)
         for _ in range(times):
             answer = await ask(service, method.upper(), where, call)

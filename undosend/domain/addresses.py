@@ -78,6 +78,17 @@ def mailbox(email: str, name: str = "") -> Address:
     return Address(canonical, name)
 
 
+def domain_of(text: str) -> str:
+    """Return the domain in its canonical form.
+
+    Raises:
+        AddressError: it is none that an address could have.
+    """
+    if len(text) > _DOMAIN_LIMIT:
+        raise AddressError("too_long", f"A domain may have {_DOMAIN_LIMIT} characters at most.")
+    return _canonical(text)
+
+
 def parse(text: str) -> Address:
     """Return the one mailbox in ``ann@b.c``, ``Ann Lee <ann@b.c>`` or ``"Lee, Ann" <ann@b.c>``."""
     if not text.endswith(">"):

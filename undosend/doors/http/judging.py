@@ -29,6 +29,8 @@ _HARMLESS: Mapping[str, Any] = {
 _HARMLESS_ENTRIES: Mapping[str, Any] = {
     "tags": {"name": "x", "value": "x"},
     "attachments": {"filename": "x", "content": ""},
+    "scopes": "read",
+    "senders": "example.com",
 }
 _CODES = {
     "extra_forbidden": ("unknown_member", "There is no such member here."),

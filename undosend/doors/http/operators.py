@@ -9,6 +9,7 @@ from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler, url
 
 from undosend.doors.http.base import Handler, NotFound
+from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.signing_key import SigningKey
 from undosend.spool.port import Spool
 
@@ -18,9 +19,12 @@ Wake = Callable[[], None]
 """Lets the releaser look again."""
 
 
-def operator_routes(*, spool: Spool, signing_key: SigningKey, wake: Wake | None) -> list[URLSpec]:
+def operator_routes(
+    *, keys: KeyDesk, spool: Spool, signing_key: SigningKey, wake: Wake | None
+) -> list[URLSpec]:
     """Return every route, with what its handler needs. wake: None where nobody sends."""
     return [
+        *key_routes(keys),
         url(r"/v1/resume", ResumeHandler, {"spool": spool, "wake": wake}, name="resume"),
         url(
             r"/v1/signing-key/rotate",

@@ -15,6 +15,7 @@ from undosend.devinbox import DevInbox
 from undosend.domain.access import Scope
 from undosend.doors.http import attachments, batches, emails, links, ops, pages, tokens
 from undosend.doors.http.base import Handler, NotFound
+from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.porter import Porter
 from undosend.outbox import Outbox
@@ -32,6 +33,7 @@ def routes(
     readiness: ops.Readiness,
     openapi: Path,
     page: Path,
+    keys: KeyDesk,
     inbox: DevInbox | None = None,
 ) -> list[URLSpec]:
     """Return every route, with what its handler needs."""
@@ -81,6 +83,7 @@ def routes(
             mail | made,
             name="undo_link",
         ),
+        *key_routes(keys),
         url(r"/v1/tokens", tokens.TokensHandler, mail, name="tokens"),
         url(r"/v1/tickets", tokens.TicketsHandler, mail, name="tickets"),
         url(r"/livez", ops.LiveHandler, name="livez"),
@@ -152,11 +155,13 @@ def _name(path: str) -> str:
             return "attachment"
         case ["v1", "groups", _, "undo" | "cancel" as action]:
             return f"{action}_group"
-        case ["v1", "tokens" | "tickets" as name]:
-            return name
+        case ["v1", "keys", _, *action]:
+            return f"{action[0]}_key" if action in (["rotate"], ["revoke"]) else "key"
         case ["v1", "undo", _]:
             return "undo_link"
-        case ["livez" | "readyz" | "openapi.yaml" as name]:
+        case ["v1", "keys" | "tokens" | "tickets" as name] | [
+            "livez" | "readyz" | "openapi.yaml" as name
+        ]:
             return name
     return "other"
 
