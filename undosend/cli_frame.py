@@ -70,12 +70,20 @@ def asked(given: Mapping[str, object], request: Request, *, make: bool = False) 
     return answer.document
 
 
+_SPELLED = {"senders": "--from"}
+
+
 def _trouble(problem: Any) -> str:
-    """Return in one line everything that the problem says is wrong."""
-    errors = problem.get("errors") or [{"pointer": "", "detail": problem["detail"]}]
-    return " Also: ".join(
-        f"{error['pointer']}: {error['detail']}".removeprefix(": ") for error in errors
-    )
+    """Return in one line everything that the problem says is wrong, by the options' names."""
+    errors = problem.get("errors")
+    if not errors:
+        return str(problem["detail"])
+    return " Also: ".join(f"{_spelled(error['pointer'])}{error['detail']}" for error in errors)
+
+
+def _spelled(pointer: str) -> str:
+    name = pointer.removeprefix("/").partition("/")[0]
+    return f"{_SPELLED.get(name, option(name))}: " if name else ""
 
 
 def chosen(given: Mapping[str, object]) -> dict[str, object]:

@@ -182,12 +182,11 @@ def _print_json(document: Any) -> None:
 _COLUMNS = ("id", "name", "account", "scopes", "senders", "status", "last_used_at", "expires_at")
 
 
-def _print_table(listed: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
+def _print_table(listed: Sequence[dict[str, Any]], stream: TextIO) -> None:
     """Print a line for each key: a table for people, tabs for programs."""
-    lines = [[_word(key[name]) for name in _COLUMNS] for key in listed]
     if not stream.isatty():
-        for line in lines:
-            click.echo("\t".join(line), file=stream)
+        for key in listed:
+            click.echo("\t".join(_word(key[name]) for name in _COLUMNS), file=stream)
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -195,9 +194,10 @@ def _print_table(listed: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
 
     table = Table(box=None)
     for name in _COLUMNS:
-        table.add_column(name.removesuffix("_at").replace("_", " "), overflow="fold")
-    for line in lines:
-        table.add_row(*map(Text, line))
+        table.add_column(name.removesuffix("_at").replace("_", " "), no_wrap=name == "id")
+    for key in listed:
+        days = {name: value and value[:10] for name, value in key.items() if name[-3:] == "_at"}
+        table.add_row(*(Text(_word((key | days)[name])) for name in _COLUMNS))
     Console(file=stream).print(table)
 
 
