@@ -111,6 +111,7 @@ class Keyring:
         new, text = await self.create(Wish(**asked))
         ends = self._clock.now() + overlap
         await self._store.expire(key_id, at=ends)
+        old = self._keys[key_id]  # it may have been revoked since
         self._keys[key_id] = replace(old, expires_at=min(old.expires_at, ends))
         return new, text
 

@@ -11,13 +11,14 @@ from tests.http.service import Answer, Service
 from undosend.control import Answer as Told
 from undosend.control import Request
 from undosend.domain.access import EVERY, Scope
-from undosend.domain.clock import SECOND, rfc3339
+from undosend.domain.clock import SECOND, ManualClock, rfc3339
 from undosend.domain.keys import digest_of
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
-from undosend.keyring import Wish
+from undosend.keyring import Keyring, Wish
 from undosend.operating import _answered
 from undosend.signing_key import SigningKey
+from undosend.spool.memory_keys import MemoryKeys
 
 DAY = 24 * 3600
 HOUR = 3600
@@ -305,6 +306,36 @@ async def test_a_key_may_end_itself_and_the_operator_makes_another(
     made = await told(operator, "POST", "/v1/keys", {"name": "again", "scopes": ["admin", "read"]})
 
     assert await Holder(admin.service, made.document["key"]).let_in()
+
+
+class Meanwhile(MemoryKeys):
+    """Lets a key be revoked in the middle of its rotation."""
+
+    keyring: Keyring
+
+    async def expire(self, key_id: str, *, at: int) -> None:
+        await self.keyring.revoke(None, key_id)
+        await super().expire(key_id, at=at)
+
+
+async def test_a_key_that_is_revoked_during_its_rotation_stays_so() -> None:
+    store = Meanwhile()
+    keyring = store.keyring = Keyring(store, ManualClock())
+    key, text = await keyring.create(Wish("k"))
+
+    await keyring.rotate(None, key.id, DAY * SECOND)
+
+    assert keyring.caller(text) is None
+
+
+async def test_a_rotation_counts_nothing_twice(service: Service) -> None:
+    key, _ = await service.keyring.create(Wish("k"))
+    service.keyring.note_emails(key.id, 3)
+
+    await service.keyring.rotate(None, key.id, DAY * SECOND)
+    await service.keyring.keep_uses()
+
+    assert service.keyring.used_today(key.id) == 3
 
 
 # Who may.
