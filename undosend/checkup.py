@@ -75,7 +75,10 @@ async def _check_relay(settings: Settings) -> Finding:
 
 
 def embedded_database(settings: Settings) -> str:
-    """Return the database's URL; raise Misconfigured where mail cannot be kept there yet."""
+    """Return the database's URL; raise Misconfigured where mail cannot be kept there yet.
+
+    Whoever lets another database in here must require a signing key: several processes share that.
+    """
     url = async_database_url(settings.database_url)
     if not url.startswith("sqlite"):
         raise Misconfigured(

@@ -43,10 +43,8 @@ _CODES = {
     "dict_type": ("invalid_type", "This must be an object."),
     "model_type": ("invalid_type", "This must be an object."),
     "model_attributes_type": ("invalid_type", "This must be an object."),
-    **dict.fromkeys(
-        ("greater_than_equal", "less_than_equal"),
-        ("out_of_range", "A delay is 0 to 2592000 seconds, which are thirty days."),
-    ),
+    "greater_than_equal": ("out_of_range", "This must be {ge} or more."),
+    "less_than_equal": ("out_of_range", "This must be {le} or less."),
     "string_pattern_mismatch": (
         "invalid_text",
         "This takes 1 to 256 ASCII letters, digits, underscores and hyphens.",
@@ -95,6 +93,8 @@ def _field_error(detail: Mapping[str, Any], body: Any) -> FieldError:
     code, sentence = _CODES.get(detail["type"], (detail["type"], ""))
     if code == "unknown_member" and detail["loc"][0] == "attachments" and "path" in detail["loc"]:
         sentence = "undosend fetches nothing: send the file's bytes in content."
+    if code == "out_of_range" and "ctx" in detail:
+        sentence = sentence.format(**detail["ctx"])
     pointer = "".join(f"/{escaped(part)}" for part in _place(detail, body))
     if not pointer and code == "invalid_type":
         return FieldError("", "invalid_body", "The body must be one JSON object.")
