@@ -128,7 +128,7 @@ def test_a_key_that_is_not_there_is_named(run: Run, words: list[str], key_id: st
     result = run("keys", *words, key_id)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("undosend: There is no good key ")
+    assert result.stderr.startswith("undosend: There is no key ")
 
 
 def test_without_a_database_only_a_new_key_makes_one(run: Run, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from undosend.domain.clock import SECOND, ManualClock
-from undosend.domain.errors import KeyNotFound
+from undosend.domain.errors import KeyEnded, KeyNotFound
 from undosend.keyring import Keyring, Wish
 from undosend.spool.memory_keys import MemoryKeys
 
@@ -92,7 +92,7 @@ async def test_what_is_good_no_longer_cannot_be_rotated(keyring: Keyring) -> Non
     key, _ = await keyring.create(Wish("web"))
     await keyring.revoke(None, key.id)
 
-    with pytest.raises(KeyNotFound):
+    with pytest.raises(KeyEnded):
         await keyring.rotate(None, key.id, 0)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from undosend.domain.access import DEFAULT_ACCOUNT, Caller, Scope
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import NEVER
-from undosend.domain.errors import KeyNotFound
+from undosend.domain.errors import KeyEnded, KeyNotFound
 from undosend.domain.keys import Key, digest_of, id_in, new_secret
 from undosend.spool.key_port import KeyStore, Use
 
@@ -102,11 +102,11 @@ class Keyring:
         """Make a key like this one, which is good for ``overlap`` microseconds more.
 
         Raises:
-            KeyNotFound: also where it is good no longer.
+            KeyNotFound. KeyEnded: it is good no longer.
         """
         old = self.get(account, key_id)
         if not old.good(self._clock.now()):
-            raise KeyNotFound(key_id)
+            raise KeyEnded(key_id)
         asked = {name: getattr(old, name) for name in Wish.__slots__}
         new, text = await self.create(Wish(**asked))
         ends = self._clock.now() + overlap

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.system.service import Service
+from tests.system.service import COMMAND, ENVIRONMENT, Service
 from undosend.settings import data
 
 HERE = Path(__file__).parent
@@ -24,17 +24,38 @@ def conform(folder: Path, *options: str, quiet: bool = False) -> int:
     """Serve in the folder, ask, and return the exit status of ``st run``."""
     service = Service(folder, *A_WHILE)
     try:
+        key = _key(folder)
         service.start()
-        return _ask(service.url, folder, *options, quiet=quiet)
+        return _ask(service.url, folder, key, *options, quiet=quiet)
     finally:
         service.close()
 
 
-def _ask(url: str, folder: Path, *options: str, quiet: bool) -> int:
+def _key(folder: Path) -> str:
+    """Return a key for everything: made by a request, the first one would lock out the others."""
+    done = subprocess.run(  # noqa: S603 - our own command
+        [
+            *(str(COMMAND), "keys", "create", "--name", "conformance"),
+            *("--scopes", "send,read,undo,admin", "--database-url", "sqlite:///mail.db"),
+        ],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _ask(url: str, folder: Path, key: str, *options: str, quiet: bool) -> int:
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file"]
     command += [str(HERE / "schemathesis.toml"), "run", str(data("api-spec") / "openapi.yaml")]
     command += ["--url", url, *OPTIONS, "--report", "json", *options]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    command += ["--header", f"Authorization: Bearer {key}"]
+    environment = os.environ | {
+        "PYTHONPATH": str(HERE.parents[1]),
+        "CONFORMANCE_KEY_ID": f"key_{key.split('_')[1]}",
+    }
     with (folder / "out").open("wb") as out:
         return subprocess.run(  # noqa: S603 - our own command
             [*command, "--report-json-path", str(folder / "report.json")],

@@ -294,7 +294,8 @@ async def test_a_revoked_key_lets_nobody_in_from_the_answer_on(admin: Holder) ->
     admin.service.clock.advance(HOUR)
     again = await admin.call("POST", f"/v1/keys/{key['id']}/revoke")
     assert again.json == first.json
-    assert (await admin.call("POST", f"/v1/keys/{key['id']}/rotate")).status == 404
+    late = await admin.call("POST", f"/v1/keys/{key['id']}/rotate")
+    assert (late.status, late.problem) == (409, "key_ended")
 
 
 async def test_a_key_may_end_itself_and_the_operator_makes_another(

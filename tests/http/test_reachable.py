@@ -86,6 +86,14 @@ async def keyed(service: Service) -> Mapping[str, str]:
     return {"key_id": key.id, "key": text}
 
 
+async def keyed_and_revoked(service: Service) -> Mapping[str, str]:
+    """Let there be a key that has ended, and another one to ask about it."""
+    there = await keyed(service)
+    ended, _ = await service.keyring.create(Wish("ours before"))
+    await service.keyring.revoke(None, ended.id)
+    return {**there, "key_id": ended.id}
+
+
 async def style_sheet(service: Service) -> Mapping[str, str]:
     return {"file": "swagger-ui.css"}
 
@@ -146,6 +154,7 @@ CALLS = {
     ("createKey", "201"): Call(body={"name": "shop"}),
     ("getKey", "200"): Call(keyed),
     ("rotateKey", "201"): Call(keyed),
+    ("rotateKey", "409"): Call(keyed_and_revoked),
     ("revokeKey", "200"): Call(keyed),
     ("undoGroup", "200"): Call(grouped),
     ("cancelGroup", "200"): Call(grouped),

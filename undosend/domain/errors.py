@@ -49,12 +49,22 @@ class GroupNotFound(UndosendError):
 
 
 class KeyNotFound(UndosendError):
-    """The account has no such key, or it is none any more."""
+    """The account has no such key."""
 
     code = "not_found"
 
     def __init__(self, key_id: str) -> None:
-        super().__init__(f"There is no good key {key_id} in this account.")
+        super().__init__(f"There is no key {key_id} in this account.")
+        self.key_id = key_id
+
+
+class KeyEnded(UndosendError):
+    """The key was revoked or has expired, and nothing takes its place."""
+
+    code = "key_ended"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"The key {key_id} has ended. Make a new one in its place.")
         self.key_id = key_id
 
 

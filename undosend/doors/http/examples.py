@@ -16,6 +16,7 @@ from undosend.domain.errors import (
     Forbidden,
     InsufficientScope,
     InvalidEmail,
+    KeyEnded,
     SenderNotAllowed,
     StorageLow,
     TooLarge,
@@ -31,6 +32,7 @@ from undosend.doors.http.problems import BadRequest
 _EMAILS = "/v1/emails"
 _ID = "em_01KBR3X9000003064ESP82K3F6"
 _EMAIL = f"{_EMAILS}/{_ID}"
+_KEY = "key_01KBR3X9000003064ESP82K3F8"
 _LEFT = 1_795_426_211 * SECOND + 40_000
 
 
@@ -102,6 +104,7 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         ),
         f"{_EMAIL}/reopen",
     ),
+    "key_ended": (KeyEnded(_KEY), f"/v1/keys/{_KEY}/rotate"),
     "version_mismatch": (VersionMismatch(4), _EMAIL),
     "too_large": (
         TooLarge(

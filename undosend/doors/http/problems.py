@@ -137,6 +137,13 @@ KINDS: Mapping[str, Kind] = {
         "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown.",
         "Undo a held email instead: it becomes a draft just so.",
     ),
+    "key_ended": Kind(
+        409,
+        "The key has ended",
+        "A key that was revoked or has expired cannot be rotated: nobody could use it meanwhile. "
+        "Nothing was made.",
+        "Make a new key with what the old one had; GET /v1/keys and its id shows that.",
+    ),
     "idempotency_in_progress": Kind(
         409,
         "A request with this Idempotency-Key is being worked on",
