@@ -25,10 +25,12 @@ from undosend.domain.retry import RetryPolicy
 from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
+from undosend.doors.http.limits import Limits, Ration
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
+from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
 from undosend.drafts import Drafts
 from undosend.hub import Hub
@@ -164,6 +166,8 @@ async def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | 
         counted=ground.metrics.requested,
         public_url=settings.public_url,
         porter=Porter(store.keyring, tokens, signer, origins),
+        limits=Limits(clock, store.keyring, Ration(settings.rate_per_minute, settings.daily_quota)),
+        room=Room(settings.max_body_memory_mib * 1024 * 1024),
         origins=origins,
     )
 

@@ -218,6 +218,30 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="Take no more mail while the database's disk has less than so many MiB free; "
         "50 is the least that counts.",
     )
+    rate_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="Requests a key may make in a minute, and tenfold to undo; 0: any number.",
+    )
+    daily_quota: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Emails a key may send in a day (UTC); 0: any number.",
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="Most connections of clients at once; 64 more are kept for undo and cancel.",
+    )
+    max_body_memory_mib: int = Field(
+        default=256,
+        ge=64,
+        le=1_048_576,
+        description="Memory for the large requests (over 64 KiB) that are here at once, in MiB.",
+    )
     drain_seconds: float = Field(
         default=25,
         ge=0,

@@ -22,7 +22,7 @@ from undosend.devinbox import DevInbox
 from undosend.domain.access import DEFAULT_ACCOUNT
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Unavailable
-from undosend.doors.http.base import BODY_LIMIT
+from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
 
