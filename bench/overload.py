@@ -43,9 +43,9 @@ _PROBES_AT_ONCE = 100
 _SLOW_SECONDS = 1.0
 _HELD = 5000
 _PATIENCE = 30
-_POST = b"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+_POST = b"POST /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 _DAWDLERS = (
-    b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+    b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
     _POST + b"Content-Length: 9999\r\n\r\n{",
 )
 
@@ -188,7 +188,7 @@ def _exchange(server: Service, asked: str, body: bytes = b"") -> bytes:
     try:
         with socket.create_connection(("127.0.0.1", server.port), timeout=_PATIENCE) as line:
             kind = b"Content-Type: application/json\r\n" if body else b""
-            head = f"{asked} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode() + kind
+            head = f"{asked} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".encode() + kind
             line.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
             while octets := line.recv(65536):
                 heard += octets

@@ -128,7 +128,9 @@ async def test_a_call_without_content_takes_a_small_body_only(
 ) -> None:
     length = SMALL + more
     async with connected(service) as (reader, writer):
-        writer.write(f"{call} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n".encode() + LAST)
+        writer.write(
+            f"{call} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n".encode() + LAST
+        )
         if not more:
             writer.write(b"{}" + b" " * (length - 2))
         answer = await reader.read()

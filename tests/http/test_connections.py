@@ -79,7 +79,7 @@ async def test_a_spare_connection_is_for_one_request(service: Service) -> None:
 
 
 async def test_a_connection_that_was_here_before_is_not_turned_away(service: Service) -> None:
-    ask = b"GET /v1/emails HTTP/1.1\r\nHost: x\r\n"
+    ask = b"GET /v1/emails HTTP/1.1\r\nHost: localhost\r\n"
     async with connected(service) as (reader, writer):
         writer.write(ask + b"\r\n")
         assert status(await reader.readuntil(b"}")) == 200
