@@ -251,7 +251,7 @@ def test_a_key_may_have_so_many_streams_and_no_more() -> None:
             pass
         assert refusal.value.code == "too_many_streams"
         assert len(streams) == 3
-        with streams.one("b"):
+        with streams.one("b"), streams.one(None), streams.one(None), streams.one(None):
             pass
 
     assert len(streams) == 0

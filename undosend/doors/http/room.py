@@ -62,12 +62,15 @@ class Streams:
         return self._open.total()
 
     @contextmanager
-    def one(self, key_id: str) -> Iterator[None]:
-        """Count one more for the length of the block.
+    def one(self, key_id: str | None) -> Iterator[None]:
+        """Count one more for the length of the block; without keys nobody is limited.
 
         Raises:
             RateLimited: the key has as many as it may.
         """
+        if key_id is None:
+            yield
+            return
         if self._open[key_id] >= self._most:
             detail = f"This key has {self._most} streams open. Close one, or share one."
             raise RateLimited(detail, _STREAMS_RETRY_SECONDS, code="too_many_streams")
