@@ -7,16 +7,13 @@ the README's table are generated from it. Nothing here opens, binds or connects 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Field,
     SecretStr,
@@ -26,6 +23,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from undosend.choices import DatabaseUrl, FileName, Host, Origins, PublicUrl
 from undosend.domain.errors import Misconfigured
 
 _PREFIX = "UNDOSEND_"
@@ -38,96 +36,17 @@ _SERVICE_LINKS = (
 )
 
 
-def async_database_url(url: str) -> str:
-    """Return the URL with the asynchronous driver that SQLAlchemy is to use.
-
-    Raises:
-        Misconfigured: the scheme is not ours, or the database would not outlive the process.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme in ("postgresql", "postgres"):
-        return f"postgresql+asyncpg://{rest}"
-    if scheme != "sqlite":
-        raise Misconfigured(
-            "The mail can be kept in SQLite or PostgreSQL only: write sqlite:///file.db or "
-            "postgresql://user:password@host/name; the driver is chosen by itself."
-        )
-    if rest in ("", "/") or ":memory:" in rest or "?" in rest:
-        raise Misconfigured(
-            "An SQLite database has to be a plain file, because mail in memory is gone when "
-            "the service stops: write sqlite:///undosend.db or sqlite:////var/lib/undosend.db."
-        )
-    if not rest.startswith("/"):
-        raise Misconfigured(
-            "An SQLite database is on no host: write three slashes before a path from here "
-            "(sqlite:///undosend.db) and four before one from the root."
-        )
-    return f"sqlite+aiosqlite://{rest}"
-
-
-def _database(url: str) -> str:
-    try:
-        async_database_url(url)
-    except Misconfigured as error:
-        raise ValueError(str(error)) from None
-    return url
-
-
-def _host(host: str) -> str:
-    if host.lower() != "localhost":
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            raise ValueError(
-                f"{host!r} is no address to serve on: use 127.0.0.1, 0.0.0.0 for every IPv4 "
-                "address of this machine, :: for every address, or one of them."
-            ) from None
-    return host
-
-
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError(
-            f"{url!r} is no address that links can start with: "
-            "write it like https://mail.example.org, without ? and #."
-        )
-    return url.rstrip("/")
-
-
-def _origins(text: str) -> str:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ValueError(
-                f"{origin!r} is no origin: write https://mail.example.org, with nothing behind "
-                "the host and port. There is no word for every origin, because any page in the "
-                "world could then send mail for who looks at it."
-            )
-    return ",".join(origins)
-
-
-def _file(path: str) -> str:
-    if not path.isprintable() or not path or "://" in path or "-----BEGIN" in path:
-        raise ValueError("this is no name of a file: write the name of one, not its content.")
-    return path
-
-
-_File: TypeAlias = Annotated[str, AfterValidator(_file)]
-
-
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
-    host: Annotated[str, AfterValidator(_host)] = Field(
+    host: Host = Field(
         default="127.0.0.1",
         description="Address to serve on; any but loopback needs API keys.",
     )
     port: int = Field(
         default=8000, ge=0, le=65_535, description="Port to serve on; 0 takes any free one."
     )
-    database_url: Annotated[str, AfterValidator(_database)] = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///undosend.db",
         repr=False,
         description="Where the mail is kept: sqlite:///from-here.db, sqlite:////from-root.db or "
@@ -139,14 +58,14 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="SMTP server that takes the mail onward: smtp://user:password@host:587 or "
         "smtps://…. Other users see a command line: prefer the variable or its _FILE.",
     )
-    relay_ca_file: _File | None = Field(
+    relay_ca_file: FileName | None = Field(
         default=None,
         description="PEM file of the authorities to trust for it, in place of the system's.",
     )
-    relay_client_cert_file: _File | None = Field(
+    relay_client_cert_file: FileName | None = Field(
         default=None, description="PEM file of the certificate, with its chain, to show to it."
     )
-    relay_client_key_file: _File | None = Field(
+    relay_client_key_file: FileName | None = Field(
         default=None, description="PEM file of its key, where that is not in the same file."
     )
     dev: bool = Field(
@@ -165,15 +84,15 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     max_delay_seconds: int = Field(
         default=2_592_000, ge=0, le=2_592_000, description="Longest delay an email may ask for."
     )
-    public_url: Annotated[str, AfterValidator(_public)] | None = Field(
+    public_url: PublicUrl | None = Field(
         default=None,
         description="Address under which clients reach this service; links start with it.",
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         default="",
         description="Origins whose pages may call this service (CORS), with commas between.",
     )
-    metrics_host: Annotated[str, AfterValidator(_host)] = Field(
+    metrics_host: Host = Field(
         default="127.0.0.1",
         description="Address to serve the metrics on; whoever reaches it needs no key.",
     )
