@@ -14,7 +14,7 @@ VENDORED := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check chaos conformance lint format docs migrate bench lock vendor clean
+.PHONY: help setup run test check chaos soak conformance lint format docs migrate bench lock vendor clean
 
 help: ## List what can be made
 	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
@@ -35,6 +35,9 @@ chaos: setup ## Kill it again and again and count what went wrong: ARGS='--cycle
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 check: lint test ## Do what CI does: format, lint, types, tests
+
+soak: setup ## Ask for four times as much as it can do, and see what is left: ARGS='--seconds 300'
+	$(BIN)/python -m bench.overload $(ARGS)
 
 lint: setup ## Check format, style and types
 	$(BIN)/ruff format --check .

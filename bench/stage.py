@@ -184,7 +184,7 @@ def load(
             if not octets:
                 raise ConnectionError("The server hung up.")
             heard[line] += octets
-            if not _whole(heard[line]):
+            if not answered(heard[line]):
                 continue
             now = time.perf_counter()
             answers += 1
@@ -211,7 +211,8 @@ def load(
     )
 
 
-def _whole(answer: bytes) -> bool:
+def answered(answer: bytes) -> bool:
+    """Tell whether the octets are a whole answer."""
     head = answer.find(b"\r\n\r\n")
     if head < 0:
         return False

@@ -312,6 +312,9 @@ class WatchedSpool:
     async def resume(self) -> None:
         await self._do("resume", self._spool.resume)
 
+    def crowded(self) -> bool:
+        return self._spool.crowded()
+
     async def last_told(self) -> int:
         return await self._do("last_told", self._spool.last_told)
 

@@ -22,11 +22,12 @@ from structlog.testing import capture_logs
 
 from tests.http.service import client
 from undosend.app import running
+from undosend.choices import signing_keys
 from undosend.control import Answer, Request, connected, exchange, listening, socket_beside
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Forbidden, Misconfigured, Unavailable
 from undosend.operating import ask
-from undosend.settings import Settings, data, signing_keys
+from undosend.settings import Settings, data
 from undosend.signing_key import SigningKey
 from undosend.spool.memory import MemorySpool
 from undosend.spool.sqlite import open_sqlite, own

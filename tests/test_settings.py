@@ -5,16 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from undosend.choices import async_database_url, signing_keys
 from undosend.domain.errors import Misconfigured
-from undosend.settings import (
-    Settings,
-    async_database_url,
-    data,
-    load,
-    option,
-    signing_keys,
-    variable,
-)
+from undosend.settings import Settings, data, load, option, variable
 
 RELAY = "smtp://ann:secret@relay.example:587"
 

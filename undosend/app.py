@@ -18,7 +18,6 @@ from typing import TypeAlias
 import structlog
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
 from undosend import chores, control
 from undosend.assembly import (
@@ -34,6 +33,7 @@ from undosend.assembly import (
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import Clock, SystemClock
+from undosend.doors.http.server import Server, affordable
 from undosend.hub import Hub
 from undosend.logs import journal
 from undosend.metrics import Metrics
@@ -52,8 +52,8 @@ from undosend.spool.sqlite import (
 
 log = structlog.get_logger(__name__)
 
-_MOST_ON_THE_WIRE = 64 * 1024 * 1024
-_IDLE_SECONDS = 30
+_METRICS_CONNECTIONS = 16
+_BACKLOG = 4096  # the system takes no more than its own most; who does not fit waits for a second
 _WATCHES_END_SECONDS = 1
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
@@ -152,9 +152,13 @@ async def running(
             inbox=inbox,
         )
         door = make_door(ground, store, core, inbox)
-        server = _server(door)
-        metrics_server = _server(metrics_door(metrics))
-        operator_server = _server(operator_door(ground, store, core))
+        most = affordable(settings.max_connections, beside=settings.relay_connections)
+        server = Server(door, most=most, refused=metrics.refused)
+        metrics.watch_connections(lambda: server.connections)
+        metrics_server = Server(
+            metrics_door(metrics), most=_METRICS_CONNECTIONS, refused=metrics.refused
+        )
+        operator_server = HTTPServer(operator_door(ground, store, core))
         operators = leaves.enter_context(
             control.listening(database_file(embedded_database(settings)))
         )
@@ -208,16 +212,8 @@ async def migrate(settings: Settings) -> str:
     return f"The database was at revision {before or 'none'} and is at {after} now."
 
 
-def _server(door: Application) -> HTTPServer:
-    return HTTPServer(
-        door,
-        max_body_size=_MOST_ON_THE_WIRE,
-        idle_connection_timeout=_IDLE_SECONDS,
-    )
-
-
 def _bind(host: str, port: int) -> list[socket.socket]:
-    return bind_sockets(port, host)
+    return bind_sockets(port, host, backlog=_BACKLOG)
 
 
 def _url(host: str, sockets: Sequence[socket.socket]) -> str:

@@ -16,6 +16,7 @@ from tornado.web import Application, url
 
 from undosend.attempt import Attempts
 from undosend.checkup import embedded_database
+from undosend.choices import signing_keys
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Misconfigured, Unavailable
@@ -25,11 +26,13 @@ from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import NotFound
 from undosend.doors.http.keys import KeyDesk
+from undosend.doors.http.limits import Limits, Ration
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
+from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
 from undosend.drafts import Drafts
 from undosend.hub import Hub
@@ -42,7 +45,7 @@ from undosend.relay.tls import tls_context
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
-from undosend.settings import Settings, data, option, signing_keys
+from undosend.settings import Settings, data, option
 from undosend.signing_key import SigningKey
 from undosend.spool.disk import Disk
 from undosend.spool.port import Spool
@@ -168,6 +171,8 @@ def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) 
         counted=ground.metrics.requested,
         public_url=settings.public_url,
         porter=Porter(store.keyring, tokens, signer, origins),
+        limits=Limits(clock, store.keyring, Ration(settings.rate_per_minute, settings.daily_quota)),
+        room=Room(settings.max_body_memory_mib * 1024 * 1024),
         origins=origins,
     )
 

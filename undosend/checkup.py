@@ -6,12 +6,13 @@ import os
 import sqlite3
 from dataclasses import dataclass
 
+from undosend.choices import async_database_url
 from undosend.domain.clock import SystemClock
 from undosend.domain.errors import Misconfigured
 from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.tls import tls_context
 from undosend.relay.url import relay_address
-from undosend.settings import Settings, async_database_url, data
+from undosend.settings import Settings, data
 from undosend.spool.migrate import current
 from undosend.spool.sqlite import database_file, make_engine, sqlite_warning
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -10,6 +10,7 @@ from undosend.domain.clock import SECOND
 from undosend.domain.email import NEVER, State
 from undosend.spool.port import Agenda, Logged
 
+_REFUSALS = ("overloaded", "rate_limited", "too_many_streams")
 _LATENESS = (0.1, 0.5, 1, 2, 5, 10, 60, 300, 1800)
 
 
@@ -73,6 +74,15 @@ class Metrics:
         self._seconds = Histogram(
             "undosend_http_seconds", "Seconds to answer a request.", registry=self.registry
         )
+        self._connections = Gauge(
+            "undosend_http_connections", "Open connections of clients.", registry=self.registry
+        )
+        self._refused = Counter(
+            "undosend_http_refused",
+            "Requests and connections turned away for being too many, by reason.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._undone = self._undo.labels("undone")
 
     def begun(self, late_seconds: float) -> None:
@@ -97,9 +107,19 @@ class Metrics:
         """Count a request; a refused undo also by why it was refused."""
         self._requests.labels(route, status).inc()
         self._seconds.observe(seconds)
+        if problem in _REFUSALS:
+            self.refused(problem)
         if problem and route == "undo":
             result = {"delivery_uncertain": "uncertain"}.get(problem, problem)
             self._undo.labels(result).inc()
+
+    def refused(self, reason: str) -> None:
+        """Count what was turned away because there was too much of it."""
+        self._refused.labels(reason).inc()
+
+    def watch_connections(self, connections: Callable[[], int]) -> None:
+        """Ask how many connections there are whenever somebody wants to know."""
+        self._connections.set_function(connections)
 
     def gather(
         self,

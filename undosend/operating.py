@@ -17,13 +17,14 @@ from tornado.iostream import IOStream
 from tornado.web import Application
 
 from undosend.checkup import embedded_database
+from undosend.choices import signing_keys
 from undosend.control import Answer, Request, connected, exchange
 from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import InUse, Misconfigured, Unavailable
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.keyring import Keyring
-from undosend.settings import Settings, data, signing_keys
+from undosend.settings import Settings, data
 from undosend.signing_key import SigningKey
 from undosend.spool.sql_keys import SqlKeys
 from undosend.spool.sqlite import database_file, open_sqlite

@@ -22,6 +22,7 @@ from undosend.domain.errors import (
     FieldError,
     Forbidden,
     GroupNotFound,
+    Overloaded,
     SenderNotAllowed,
     StorageLow,
     UndosendError,
@@ -29,6 +30,7 @@ from undosend.domain.errors import (
 )
 from undosend.domain.holding import USUAL, Hold, HoldPolicy, Timing, hold_of
 from undosend.domain.message import message_id
+from undosend.domain.quota import UNMETERED, Quota, counted, giving_back
 from undosend.domain.rules import missing
 from undosend.domain.submission import (
     Submission,
@@ -108,14 +110,20 @@ class Outbox(Reading):
     # New emails.
 
     async def submit(
-        self, account: str, submission: Submission, receipt: Receipt | None = None
+        self,
+        account: str,
+        submission: Submission,
+        receipt: Receipt | None = None,
+        *,
+        quota: Quota = UNMETERED,
     ) -> Email:
         """Keep the email durably and hold it until its time, or keep it as a draft.
 
         Raises:
-            InvalidEmail, TooLarge, SenderNotAllowed, Forbidden, Draining, StorageLow, Unavailable.
+            InvalidEmail, TooLarge, SenderNotAllowed, Forbidden, RateLimited, Draining, StorageLow,
+            Overloaded, Unavailable.
         """
-        (email,) = await self.submit_all(account, [submission], receipt)
+        (email,) = await self.submit_all(account, [submission], receipt, quota=quota)
         if isinstance(email, UndosendError):
             raise email
         return email
@@ -127,16 +135,17 @@ class Outbox(Reading):
         receipt: Receipt | None = None,
         *,
         all_or_none: bool = False,
+        quota: Quota = UNMETERED,
     ) -> Sequence[Email | UndosendError]:
         """Keep those of the emails that can be taken, in one transaction; say why not the others.
 
         What the caller has refused already stays refused, in its place.
 
         Raises:
-            InvalidEmail: all_or_none, and one cannot be taken; Draining, StorageLow,
-                Unavailable.
+            InvalidEmail, RateLimited: all_or_none, and one cannot be taken; Draining, StorageLow,
+                Overloaded, Unavailable.
         """
-        self._admit()
+        self.admit()
         now = self._clock.now()
         answers = [
             one if isinstance(one, UndosendError) else self._new(account, one, now, place)
@@ -144,6 +153,7 @@ class Outbox(Reading):
         ]
         if all_or_none and (refused := refusal_of_all(answers)):
             raise refused
+        answers = counted(answers, quota, all_or_none=all_or_none)
         new = [
             (email, one.files)
             for email, one in zip(answers, submissions, strict=True)
@@ -151,7 +161,8 @@ class Outbox(Reading):
         ]
         ids = tuple(email.row.id if isinstance(email, Email) else None for email in answers)
         if new:
-            await self._spool.add(new, receipt and replace(receipt, at=now, ids=ids))
+            with giving_back(quota, len(new)):
+                await self._spool.add(new, receipt and replace(receipt, at=now, ids=ids))
         return answers
 
     def refusal(self, account: str, submission: Submission) -> UndosendError | None:
@@ -180,7 +191,7 @@ class Outbox(Reading):
             InvalidEmail: the draft lacks something, or the time cannot be; SenderNotAllowed,
                 Draining, StorageLow.
         """
-        self._admit()
+        self.admit()
 
         def frozen(email: Email) -> tuple[Change, Rewrite]:
             row, content = email.row, email.content
@@ -278,13 +289,20 @@ class Outbox(Reading):
         """Cancel every email of the group that can be canceled, in one transaction."""
         return await self._fire_all(Event.CANCEL, account, group_id)
 
-    # How.
+    def admit(self) -> None:
+        """Make sure that new mail is taken at present.
 
-    def _admit(self) -> None:
+        Raises:
+            Draining, StorageLow, Overloaded.
+        """
         if self._gate.draining:
             raise Draining
         if self._gate.storage.low():
             raise StorageLow
+        if self._spool.crowded():
+            raise Overloaded
+
+    # How.
 
     def _new(
         self, account: str, submission: Submission, now: int, place: int = 0

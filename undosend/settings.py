@@ -7,16 +7,13 @@ the README's table are generated from it. Nothing here opens, binds or connects 
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Any, Literal, Self, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Field,
     SecretStr,
@@ -26,11 +23,11 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from undosend.choices import DatabaseUrl, FileName, Host, Origins, PublicUrl, SigningKeys
 from undosend.domain.errors import Misconfigured
 
 _PREFIX = "UNDOSEND_"
 _CONFIDENTIAL = ("relay_url", "database_url", "signing_key")
-_LEAST_OF_A_SIGNING_KEY = 32
 _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 # A Service named "undosend" makes Kubernetes set UNDOSEND_PORT=tcp://… and its kin in each pod.
 _SERVICE_LINK = re.compile(r"UNDOSEND_(SERVICE_HOST|SERVICE_PORT.*|PORT_\d+_(TCP|UDP).*)")
@@ -39,112 +36,17 @@ _SERVICE_LINKS = (
 )
 
 
-def async_database_url(url: str) -> str:
-    """Return the URL with the asynchronous driver that SQLAlchemy is to use.
-
-    Raises:
-        Misconfigured: the scheme is not ours, or the database would not outlive the process.
-    """
-    scheme, _, rest = url.partition("://")
-    if scheme in ("postgresql", "postgres"):
-        return f"postgresql+asyncpg://{rest}"
-    if scheme != "sqlite":
-        raise Misconfigured(
-            "The mail can be kept in SQLite or PostgreSQL only: write sqlite:///file.db or "
-            "postgresql://user:password@host/name; the driver is chosen by itself."
-        )
-    if rest in ("", "/") or ":memory:" in rest or "?" in rest:
-        raise Misconfigured(
-            "An SQLite database has to be a plain file, because mail in memory is gone when "
-            "the service stops: write sqlite:///undosend.db or sqlite:////var/lib/undosend.db."
-        )
-    if not rest.startswith("/"):
-        raise Misconfigured(
-            "An SQLite database is on no host: write three slashes before a path from here "
-            "(sqlite:///undosend.db) and four before one from the root."
-        )
-    return f"sqlite+aiosqlite://{rest}"
-
-
-def _database(url: str) -> str:
-    try:
-        async_database_url(url)
-    except Misconfigured as error:
-        raise ValueError(str(error)) from None
-    return url
-
-
-def _host(host: str) -> str:
-    if host.lower() != "localhost":
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            raise ValueError(
-                f"{host!r} is no address to serve on: use 127.0.0.1, 0.0.0.0 for every IPv4 "
-                "address of this machine, :: for every address, or one of them."
-            ) from None
-    return host
-
-
-def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError(
-            f"{url!r} is no address that links can start with: "
-            "write it like https://mail.example.org, without ? and #."
-        )
-    return url.rstrip("/")
-
-
-def _origins(text: str) -> str:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ValueError(
-                f"{origin!r} is no origin: write https://mail.example.org, with nothing behind "
-                "the host and port. There is no word for every origin, because any page in the "
-                "world could then send mail for who looks at it."
-            )
-    return ",".join(origins)
-
-
-def _file(path: str) -> str:
-    if not path.isprintable() or not path or "://" in path or "-----BEGIN" in path:
-        raise ValueError("this is no name of a file: write the name of one, not its content.")
-    return path
-
-
-_File: TypeAlias = Annotated[str, AfterValidator(_file)]
-
-
-def signing_keys(text: SecretStr | None) -> list[str]:
-    """Return the signing keys, the newest first, that were written with a comma between."""
-    return [] if text is None else [key.strip() for key in text.get_secret_value().split(",")]
-
-
-def _signing_key(text: SecretStr | None) -> SecretStr | None:
-    keys = signing_keys(text)
-    if len(keys) > 2 or any(len(key) < _LEAST_OF_A_SIGNING_KEY for key in keys):
-        raise ValueError(
-            f"A signing key has {_LEAST_OF_A_SIGNING_KEY} characters or more, made by chance: "
-            "`openssl rand -hex 32` makes one. After it, with a comma between, the one before it "
-            "may stand, and no third."
-        )
-    return text
-
-
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     """Everything an operator can choose; whole and within its limits as soon as it exists."""
 
-    host: Annotated[str, AfterValidator(_host)] = Field(
+    host: Host = Field(
         default="127.0.0.1",
         description="Address to serve on; any but loopback needs API keys.",
     )
     port: int = Field(
         default=8000, ge=0, le=65_535, description="Port to serve on; 0 takes any free one."
     )
-    database_url: Annotated[str, AfterValidator(_database)] = Field(
+    database_url: DatabaseUrl = Field(
         default="sqlite:///undosend.db",
         repr=False,
         description="Where the mail is kept: sqlite:///from-here.db, sqlite:////from-root.db or "
@@ -156,14 +58,14 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="SMTP server that takes the mail onward: smtp://user:password@host:587 or "
         "smtps://…. Other users see a command line: prefer the variable or its _FILE.",
     )
-    relay_ca_file: _File | None = Field(
+    relay_ca_file: FileName | None = Field(
         default=None,
         description="PEM file of the authorities to trust for it, in place of the system's.",
     )
-    relay_client_cert_file: _File | None = Field(
+    relay_client_cert_file: FileName | None = Field(
         default=None, description="PEM file of the certificate, with its chain, to show to it."
     )
-    relay_client_key_file: _File | None = Field(
+    relay_client_key_file: FileName | None = Field(
         default=None, description="PEM file of its key, where that is not in the same file."
     )
     dev: bool = Field(
@@ -182,21 +84,21 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
     max_delay_seconds: int = Field(
         default=2_592_000, ge=0, le=2_592_000, description="Longest delay an email may ask for."
     )
-    public_url: Annotated[str, AfterValidator(_public)] | None = Field(
+    public_url: PublicUrl | None = Field(
         default=None,
         description="Address under which clients reach this service; links start with it.",
     )
-    signing_key: Annotated[SecretStr | None, AfterValidator(_signing_key)] = Field(
+    signing_key: SigningKeys = Field(
         default=None,
         description="Key that signs undo links, cursors and tokens, of 32 characters or more; "
         "after a comma, the one before it. Without it one is made and kept in the database. Other "
         "users see a command line: prefer the variable or its _FILE.",
     )
-    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+    cors_origins: Origins = Field(
         default="",
         description="Origins whose pages may call this service (CORS), with commas between.",
     )
-    metrics_host: Annotated[str, AfterValidator(_host)] = Field(
+    metrics_host: Host = Field(
         default="127.0.0.1",
         description="Address to serve the metrics on; whoever reaches it needs no key.",
     )
@@ -240,6 +142,30 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         le=1_048_576,
         description="Take no more mail while the database's disk has less than so many MiB free; "
         "50 is the least that counts.",
+    )
+    rate_per_minute: int = Field(
+        default=600,
+        ge=0,
+        le=1_000_000,
+        description="Requests a key may make in a minute, and tenfold to undo; 0: any number.",
+    )
+    daily_quota: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000_000,
+        description="Emails a key may send in a day (UTC); 0: any number.",
+    )
+    max_connections: int = Field(
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="Most connections of clients at once; 64 more are kept for undo and cancel.",
+    )
+    max_body_memory_mib: int = Field(
+        default=256,
+        ge=64,
+        le=1_048_576,
+        description="Memory for the large requests (over 64 KiB) that are here at once, in MiB.",
     )
     drain_seconds: float = Field(
         default=25,

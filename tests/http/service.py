@@ -18,11 +18,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
-from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from tests.relay_double import RelayDouble, Script
-from undosend.app import _server
 from undosend.assembly import unready
 from undosend.attempt import Attempts
 from undosend.devinbox import DevInbox
@@ -31,11 +29,14 @@ from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
 from undosend.doors.http.answers import View
 from undosend.doors.http.keys import KeyDesk
+from undosend.doors.http.limits import Limits, Ration
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.porter import Porter
 from undosend.doors.http.problems import KINDS
+from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
+from undosend.doors.http.server import Server
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.keyring import Keyring
@@ -55,6 +56,8 @@ LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "
 """A letter that lacks nothing."""
 
 USUAL = HoldPolicy()
+
+USUAL_RATION = Ration(per_minute=600)
 
 PATIENCE = 10.0
 """Seconds after which an answer that has not come fails the test."""
@@ -194,7 +197,9 @@ class Service(Client):
     keyring: Keyring
     relay: RelayDouble
     releaser: Releaser
-    server: HTTPServer
+    server: Server
+    room: Room
+    metrics: Metrics
     counts: list[tuple[str, int, str | None]]
     """Route, status and problem of each request, as the metrics are told."""
 
@@ -229,6 +234,7 @@ async def serving(
     inbox: DevInbox | None = None,
     storage: Storage = ENDLESS,
     keys: KeyStore | None = None,
+    connections: int = 1000,
 ) -> AsyncIterator[Service]:
     """Run the service over the spool until the block is left, which also closes the spool."""
     clock = clock or ManualClock()
@@ -273,8 +279,18 @@ async def serving(
             counts.append((route, status, problem))
             metrics.requested(route, status, seconds, problem)
 
-        door = Door(table, counted=counted, porter=porter, public_url=public_url, origins=origins)
-        server = _server(door)
+        room = Room(256 * 1024 * 1024)
+        door = Door(
+            table,
+            counted=counted,
+            porter=porter,
+            limits=Limits(clock, keyring, USUAL_RATION),
+            room=room,
+            public_url=public_url,
+            origins=origins,
+        )
+        server = Server(door, most=connections, refused=metrics.refused)
+        metrics.watch_connections(lambda: server.connections)
         socket, port = bind_unused_port()
         server.add_socket(socket)
         async with client(f"http://127.0.0.1:{port}") as caller:
@@ -289,6 +305,8 @@ async def serving(
                 relay=double,
                 releaser=releaser,
                 server=server,
+                room=room,
+                metrics=metrics,
                 counts=counts,
             )
         if double._stalled:

@@ -380,7 +380,7 @@ async def test_a_bounded_key_makes_and_gets_no_key_that_may_more(service: Servic
         service,
         senders=("example.com", "ann@example.net"),
         max_delay_seconds=60,
-        rate_per_minute=5,
+        rate_per_minute=50,
         daily_quota=7,
         expires_at=end,
     )
@@ -397,7 +397,7 @@ async def test_a_bounded_key_makes_and_gets_no_key_that_may_more(service: Servic
     assert usual["senders"] == ["example.com", "ann@example.net"]
     assert (usual["max_delay_seconds"], usual["rate_per_minute"], usual["daily_quota"]) == (
         60,
-        5,
+        50,
         7,
     )
     assert usual["expires_at"] == rfc3339(end)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
 from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
 from undosend.devinbox import DevInbox
-from undosend.domain.access import DEFAULT_ACCOUNT, EVERY
+from undosend.domain.access import DEFAULT_ACCOUNT, EVERY, Caller
 from undosend.domain.clock import ManualClock
-from undosend.domain.errors import Unavailable
-from undosend.doors.http.base import BODY_LIMIT
+from undosend.domain.errors import RateLimited, Unavailable
+from undosend.doors.http.limits import UNDO_SHARE, Limits, Meter, Ration
+from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.keyring import Wish
 from undosend.spool.memory import MemorySpool
@@ -228,6 +230,33 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
     return broken
 
 
+class Everybody:
+    """A porter who lets everybody in, as who has the key."""
+
+    def admit(self, *_: object) -> Caller:
+        return Caller(key_id="key")
+
+
+class Shared(Limits):
+    """Limits in which undo links are the key's, too."""
+
+    def of_link(self, _: str) -> Meter:
+        return self.of_key("key", undo=True)
+
+
+def limited(*, spent: bool) -> Callable[[Service], Any]:
+    async def limit(service: Service) -> None:
+        limits = Shared(service.clock, service.keyring, Ration(per_minute=2))
+        door = service.server.request_callback
+        vars(door).update(porter=Everybody(), limits=limits)
+        for undo in (True, False):
+            for _ in range(2 * UNDO_SHARE if spent else 0):
+                with suppress(RateLimited):
+                    limits.of_key("key", undo=undo).charge()
+
+    return limit
+
+
 def usual(operation: str, status: str) -> Call | None:
     """Return how any call gets this answer; None where that is not the same for all."""
     good = next(call for (name, code), call in CALLS.items() if name == operation and code < "304")
@@ -240,6 +269,7 @@ def usual(operation: str, status: str) -> Call | None:
         "413": Call(good.stage, headers=(*json, ("Content-Length", str(BODY_LIMIT + 1)))),
         "415": Call(good.stage, "Hello.", headers=(("Content-Type", "text/plain"),)),
         "422": Call(good.stage, {"nonsense": 1}),
+        "429": Call(good.stage, good.body, first=limited(spent=True)),
         "500": Call(good.stage, good.body, first=broken_by(ZeroDivisionError())),
         "503": Call(good.stage, good.body, first=broken_by(Unavailable())),
     }
@@ -320,9 +350,14 @@ def sometimes() -> Iterator[Any]:
 async def test_a_header_that_is_not_always_there_can_be_had(
     path: str, method: str, operation: str, status: str, header: str, *, inbox: DevInbox
 ) -> None:
-    call = CALLS[operation, status]
+    call = CALLS.get((operation, status)) or usual(operation, status)
+    assert call, "nobody has said how this comes about"
     times = 2 if header == "Idempotent-Replayed" else 1
     match header:
+        case "RateLimit" | "RateLimit-Policy" if status == "429":
+            pass
+        case "RateLimit" | "RateLimit-Policy":
+            call = replace(call, first=limited(spent=False))
         case "Idempotent-Replayed":
             call = replace(call, headers=(*call.headers, KEY))
         case "Preference-Applied":

@@ -20,6 +20,7 @@ from tests.http.test_reachable import (
     Call,
     Stage,
     answered,
+    broken_by,
     busy,
     linked,
     linked_and_canceled,
@@ -30,6 +31,7 @@ from tests.relay_double import DROP
 from tests.test_openapi import PROBLEM, operations, resolved
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import ManualClock
+from undosend.domain.errors import Overloaded
 
 JSON = ("Content-Type", "application/json")
 FORM = ("Content-Type", "multipart/form-data; boundary=b")
@@ -117,6 +119,8 @@ def bringing(operation: str, path: str, status: str, code: str) -> Call | None:
             return replace(good, stage=stage, headers=headers)
         case "invalid_email" if operation == "sendEmail":
             return replace(good, body={"nonsense": 1})
+        case "overloaded":
+            return replace(good, first=broken_by(Overloaded()))
         case "storage_low":
             return replace(good, first=filled)
         case "draining":

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from undosend.domain.errors import EmailNotFound, Unavailable, UndosendError
+from undosend.domain.errors import EmailNotFound, Overloaded, Unavailable, UndosendError
 from undosend.spool.group_commit import GroupCommit, Kind
 
 
@@ -167,6 +167,26 @@ async def test_a_group_has_an_upper_bound(writer: GroupCommit, store: Store) -> 
     await outcomes(ask(writer, [str(n) for n in range(1200)]))
 
     assert [len(group) for group in store.groups] == [500, 500, 200]
+
+
+async def test_what_would_come_too_late_is_refused_and_not_done(
+    writer: GroupCommit, store: Store
+) -> None:
+    first = await while_committing(writer, store)
+    hurried: Kind[str, str] = Kind(append, behind=3)
+    asked = ask(writer, ["a", "b", "c", "d", "e"], hurried)
+    await asyncio.sleep(0)
+    late = ask(writer, ["z"])
+    store.gate.set()
+
+    answers = await outcomes(asked)
+
+    assert answers[:3] == ["a after 1", "b after 2", "c after 3"]
+    assert [type(answer) for answer in answers[3:]] == [Overloaded, Overloaded]
+    assert await outcomes(late) == ["z after 4"]
+    assert await first == "first after 0"
+    assert await writer.submit(hurried, "f") == "f after 5"
+    assert store.kept == ["first", "a", "b", "c", "z", "f"]
 
 
 async def test_one_refusal_is_its_own_callers(writer: GroupCommit, store: Store) -> None:

@@ -192,6 +192,32 @@ class StorageLow(UndosendError):
         )
 
 
+class Overloaded(UndosendError):
+    """There is more to do than can be done in time; nothing of this was begun."""
+
+    code = "overloaded"
+
+    def __init__(self, detail: str = "Too many ask at once. Nothing was done; try again.") -> None:
+        super().__init__(detail)
+
+
+class RateLimited(UndosendError):
+    """The caller has asked for more than its share; nothing was done.
+
+    ``code`` is rate_limited or too_many_streams. policy: the limit that was met, if it has a name.
+    """
+
+    code = "rate_limited"
+
+    def __init__(
+        self, detail: str, seconds: int, *, policy: str | None = None, code: str = "rate_limited"
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.seconds = seconds
+        self.policy = policy
+
+
 class Misconfigured(UndosendError):
     """The service cannot start as configured; the message says what to change."""
 

@@ -1,7 +1,8 @@
 """Many callers, one transaction: what arrives while a commit runs shares the next one.
 
 No timer and no batch size is involved. A lone caller is committed at once; under load the
-groups grow by themselves, and the price of a commit is shared by all that are in it.
+groups grow by themselves, and the price of a commit is shared by all that are in it. What must
+not come late goes before what can be asked for again.
 
 Each operation stands alone all the same: where a group fails before its commit, its members
 are tried again one by one, so that only the one at fault fails.
@@ -10,13 +11,16 @@ are tried again one by one, so that only the one at fault fails.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from undosend.domain.errors import Unavailable, UndosendError
+from undosend.domain.errors import Overloaded, Unavailable, UndosendError
 
 log = structlog.get_logger(__name__)
 
@@ -24,10 +28,15 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 _MOST = 500
+_MOST_YIELDING = 50  # in weight: what goes first would wait for all of a group that has begun
 
 
 async def _here(transaction: Coroutine[Any, Any, Any]) -> Any:
     return await transaction
+
+
+def _one(_: Any) -> int:
+    return 1
 
 
 class Transaction(Protocol):
@@ -57,11 +66,16 @@ class Kind(Generic[Item, Answer]):
     """A kind of operation.
 
     work: does it. subject: what an item is about; two items about the same subject are
-    never given to one call, so that the second meets what the first has done.
+    never given to one call, so that the second meets what the first has done. yields: all
+    others go first. weight: how much there is to do for an item. behind: it is refused while
+    so much waits in its queue that it would come too late.
     """
 
     work: Work[Item, Answer]
     subject: Callable[[Item], Hashable] = id
+    yields: bool = False
+    weight: Callable[[Item], int] = _one
+    behind: int = sys.maxsize
 
 
 @dataclass(slots=True)
@@ -69,6 +83,34 @@ class _Asked:
     kind: Kind[Any, Any]
     item: Any
     answer: asyncio.Future[Any]
+    weight: int
+    place: int
+
+
+class _Queue:
+    """Who waits, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._asked: deque[_Asked] = deque()
+        self.weight = 0
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def append(self, asked: _Asked) -> None:
+        self._asked.append(asked)
+        self.weight += asked.weight
+
+    def take(self, most: int, weight: int = sys.maxsize) -> list[_Asked]:
+        """Return the first who waits, and more as long as they are not too many or too much."""
+        taken: list[_Asked] = []
+        while self._asked and len(taken) < most:
+            if taken and weight < self._asked[0].weight:
+                break
+            taken.append(self._asked.popleft())
+            weight -= taken[-1].weight
+            self.weight -= taken[-1].weight
+        return taken
 
 
 _Answered = Sequence[tuple[asyncio.Future[Any], Any]]
@@ -112,27 +154,38 @@ class GroupCommit:
         self._begin = begin
         self._carry = carry
         self._relieve = relieve
-        self._asked: list[_Asked] = []
+        self._first, self._last = _Queue(), _Queue()
+        self._places = itertools.count()
         self._wake = asyncio.Event()
         self._closing = False
         self._task = asyncio.create_task(self._run(), name=name)
 
     def __repr__(self) -> str:
-        return f"<GroupCommit {self._task.get_name()}, {len(self._asked)} waiting>"
+        waiting = len(self._first) + len(self._last)
+        return f"<GroupCommit {self._task.get_name()}, {waiting} waiting>"
 
     async def submit(self, kind: Kind[Item, Answer], item: Item) -> Answer:
         """Return the operation's answer once it is committed.
 
         Raises:
             UndosendError: what the operation refused, and nothing of it was written;
-                Unavailable where the database failed.
+                Overloaded where too many were before it, Unavailable where the database failed.
         """
         if self._closing or self._task.done():
             raise Unavailable
+        if self.crowded(kind):
+            raise Overloaded
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Asked(kind, item, answer))
+        self._queue(kind).append(_Asked(kind, item, answer, kind.weight(item), next(self._places)))
         self._wake.set()
         return await answer
+
+    def crowded(self, kind: Kind[Any, Any]) -> bool:
+        """Tell whether so much waits that such an operation is refused."""
+        return self._queue(kind).weight >= kind.behind
+
+    def _queue(self, kind: Kind[Any, Any]) -> _Queue:
+        return self._last if kind.yields else self._first
 
     async def close(self) -> None:
         """Finish what was asked and take nothing more."""
@@ -144,9 +197,9 @@ class GroupCommit:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._asked:
-                group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
-                await self._commit(group)
+            while self._first or self._last:
+                group = self._first.take(_MOST) + self._last.take(_MOST, _MOST_YIELDING)
+                await self._commit(sorted(group, key=_place))
                 del group  # or what was asked last would be held until somebody asks again
             if self._closing:
                 return
@@ -190,6 +243,10 @@ class GroupCommit:
             await transaction.rollback()
             raise
         return _Done(transaction, answers)
+
+
+def _place(asked: _Asked) -> int:
+    return asked.place
 
 
 def _batches(group: Sequence[_Asked]) -> Sequence[_Batch]:

@@ -168,6 +168,10 @@ class MemorySpool:
         """Let emails be claimed again."""
         self._paused = None
 
+    def crowded(self) -> bool:
+        """Tell that nobody waits here."""
+        return False
+
     async def last_told(self) -> int:
         """Return the number of the event log's last line, 0 where there is none."""
         return self._log[-1].seq if self._log else 0

@@ -172,6 +172,9 @@ ENDLESS = Endless()
 class Spool(Protocol):
     """The store whose rows decide every race."""
 
+    def crowded(self) -> bool:
+        """Tell whether new emails would be refused (Overloaded), because too many wait."""
+
     async def add(self, new: Sequence[New], receipt: Receipt | None = None) -> None:
         """Keep new emails, drafts or held, all or none; each told as drafted or held.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Email, File, Row, State
@@ -37,6 +38,12 @@ from undosend.spool.session import Ask
 from undosend.spool.statements import PAUSED, Statements
 from undosend.spool.work import Addition, Claim, GroupWish, Key, Wish, Work
 
+_NEW_MAIL_BEHIND = 500  # emails: about half a second of an ordinary disk and processor
+_UNDO_BEHIND = 20_000
+_AS_AN_EMAIL = 256 * 1024  # octets of a file that take about as long to write
+_YIELDING = frozenset({Event.SEND, Event.EDIT})
+_CLIENTS = frozenset({Event.RESCHEDULE, Event.SEND_NOW, Event.UNDO, Event.CANCEL, Event.REOPEN})
+
 
 class SqlSpool:
     """A ``Spool`` over one database, which it closes with itself."""
@@ -46,18 +53,18 @@ class SqlSpool:
         self._sql, work = statements, Work(statements)
         self._writer, self._reader = database.writer, database.reader
         self._write, self._read = database.write, database.read
-        self._add: Kind[Addition, None] = Kind(work.add)
+        self._add: Kind[Addition, None] = Kind(
+            work.add, yields=True, weight=_weight, behind=_NEW_MAIL_BEHIND
+        )
         self._change: Mapping[Event, Kind[Wish, Row]] = {
-            event: Kind(partial(work.change, event), lambda wish: wish[0].email_id)
-            for event in Event
+            event: Kind(partial(work.change, event), _about, **_rank(event)) for event in Event
         }
         self._apply: Mapping[Event, Kind[Wish, Email]] = {
-            event: Kind(partial(work.apply, event), lambda wish: wish[0].email_id)
-            for event in Event
+            event: Kind(partial(work.apply, event), _about, **_rank(event)) for event in Event
         }
         self._whole: Kind[Key, New] = Kind(work.whole)
         self._change_group: Kind[GroupWish, Mapping[str, Row | UndosendError]] = Kind(
-            work.change_group
+            work.change_group, behind=_UNDO_BEHIND
         )
         self._secret: Kind[tuple[str, bytes], bytes] = Kind(work.secret)
         self._replace_secret: Kind[tuple[str, bytes], None] = Kind(work.replace_secret)
@@ -67,6 +74,10 @@ class SqlSpool:
 
     def __repr__(self) -> str:
         return f"<SqlSpool {self._writer!r} {self._reader!r}>"
+
+    def crowded(self) -> bool:
+        """Tell whether new emails would be refused, because too many wait to be kept."""
+        return self._writer.crowded(self._add)
 
     # What clients ask.
 
@@ -198,3 +209,19 @@ class SqlSpool:
     async def close(self) -> None:
         """Let running transactions end, then release every resource."""
         await self.database.close()
+
+
+def _about(wish: Wish) -> str:
+    return wish[0].email_id
+
+
+def _weight(addition: Addition) -> int:
+    new, _ = addition
+    return sum(1 + sum(file.attachment.size for file in files) // _AS_AN_EMAIL for _, files in new)
+
+
+def _rank(event: Event) -> dict[str, Any]:
+    """Return who goes before it, and behind how much it waits: mail on its way comes first."""
+    if event in _YIELDING:
+        return {"yields": True, "behind": _NEW_MAIL_BEHIND}
+    return {"behind": _UNDO_BEHIND} if event in _CLIENTS else {}

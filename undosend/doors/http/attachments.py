@@ -105,8 +105,7 @@ class AttachmentsHandler(OneEmail):
     def _files(self) -> list[File]:
         if self._form is None:
             return [self._file()]
-        if self.too_large:
-            raise self.over_limit()
+        self.whole()
         parts = self._form.parts()
         files = [part for part in parts if part.filename is not None]
         content_id = _content_id([part for part in parts if part.filename is None])

@@ -7,27 +7,26 @@ try/except for the sake of HTTP.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 from pydantic_core import to_json
-from tornado.http1connection import HTTP1Connection
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError, RequestHandler
 
 from undosend.domain.access import Caller, Scope
-from undosend.domain.errors import TooLarge, UndosendError
+from undosend.domain.errors import Overloaded, Unauthorized, UndosendError
+from undosend.domain.quota import UNMETERED, Quota
+from undosend.doors.http.limits import Limits, Meter
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
-from undosend.doors.http.strict_json import decode
+from undosend.doors.http.receiving import Receiver
 
 log = structlog.get_logger(__name__)
 
-BODY_LIMIT = 36 * 1024 * 1024
-"""Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
 OPEN: Mapping[str, Scope | None] = MappingProxyType({"GET": None})
 """What handlers need whose pages everybody may see."""
@@ -36,20 +35,16 @@ _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
     f"Rcpt-To, X-Batch-Validation, Last-Event-ID, {XSRF_HEADER}"
 )
-_EXPOSED = "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, Retry-After"
-_TELLING = (
-    "Content-Type",
-    "Mail-From",
-    "Rcpt-To",
-    "X-Batch-Validation",
-)  # what is asked for, not how
+_EXPOSED = (
+    "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, "
+    "Retry-After"
+)
 _PREFLIGHT_SECONDS = 600
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
-@stream_request_body
-class Handler(RequestHandler):
+class Handler(Receiver):
     """A request handler that answers with JSON, and with problems where something is wrong."""
 
     parameters: frozenset[str] = frozenset()
@@ -58,16 +53,13 @@ class Handler(RequestHandler):
     problem_code: str | None = None
     """The code of the problem that was the answer, for whoever counts."""
 
-    body_limit: int = BODY_LIMIT
-    """Octets a body may have."""
+    urgent: bool = False
+    """Whether the request is let in whatever else there is to do."""
 
-    body_seconds: ClassVar[float] = 600
-    """How long a body may take to arrive."""
+    meter: Meter | None = None
+    """What counts the request for its key, where there is one."""
 
-    _hang_up: asyncio.TimerHandle | None = None
     _left: asyncio.Future[None] | None = None
-    _body: bytearray | None = None
-    _arrived = 0
 
     caller = Caller()
     """Who asks; without keys everybody, for the one account there is."""
@@ -94,9 +86,9 @@ class Handler(RequestHandler):
         return porter
 
     @property
-    def too_large(self) -> bool:
-        """Tell whether the body is over its limit."""
-        return self._arrived > self.body_limit
+    def _limits(self) -> Limits | None:
+        limits: Limits | None = getattr(self.application, "limits", None)
+        return limits
 
     @property
     def base_url(self) -> str:
@@ -108,6 +100,7 @@ class Handler(RequestHandler):
         self.clear_header("Server")
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cache-Control", "no-store")
+        self._tell_limits()
         if self._origins:
             self.set_header("Vary", "Origin")
             origin = self.request.headers.get("Origin", "")
@@ -134,18 +127,9 @@ class Handler(RequestHandler):
             return None
         if not self._serves(method):
             raise HTTPError(405)
-        if self._porter is not None:
-            ticket = self.parameter("ticket") if "ticket" in self.parameters else None
-            needed = self.needs.get("GET" if method == "HEAD" else method, Scope.ADMIN)
-            self.caller = self._porter.admit(self.request, needed, ticket)
-        headers, connection = self.request.headers, self.request.connection
-        length = headers.get("Content-Length", "")
-        if (length or "Transfer-Encoding" in headers) and isinstance(connection, HTTP1Connection):
-            # HTTPServer's own body_timeout costs a tenth of a small request.
-            loop = asyncio.get_running_loop()
-            self._hang_up = loop.call_later(self.body_seconds, connection.close)
-        if length.isdigit() and int(length) > self.body_limit:
-            raise self.over_limit()
+        self._must_have_room()
+        self._let_in(method)
+        self.expect_body()
         for name in self.request.query_arguments:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"
@@ -154,76 +138,56 @@ class Handler(RequestHandler):
                 )
         return None
 
-    def on_finish(self) -> None:
-        """Let the connection live."""
-        if self._hang_up:
-            self._hang_up.cancel()
+    def _must_have_room(self) -> None:
+        """Turn away who came when all connections were taken, for the sake of undo."""
+        crowded = getattr(getattr(self.request.connection, "context", None), "crowded", False)
+        if crowded and not self.urgent:
+            raise Overloaded("All connections are taken. Nothing was done; try again.")
+
+    def _let_in(self, method: str) -> None:
+        """Find out who asks, and count it."""
+        if self._porter is None:
+            return
+        ticket = self.parameter("ticket") if "ticket" in self.parameters else None
+        needed = self.needs.get("GET" if method == "HEAD" else method, Scope.ADMIN)
+        try:
+            self.caller = self._porter.admit(self.request, needed, ticket)
+        except Unauthorized:
+            if self._limits and (ticket or "Authorization" in self.request.headers):
+                self._limits.guessed(self.request.remote_ip or "")
+            raise
+        if self._limits and self.caller.key_id is not None:
+            self.charge(self._limits.of_key(self.caller.key_id, undo=self.urgent))
+
+    def charge(self, meter: Meter) -> None:
+        """Count the request, and tell in the answer what is left.
+
+        Raises:
+            RateLimited.
+        """
+        self.meter = meter
+        try:
+            meter.charge()
+        finally:
+            self._tell_limits()
+
+    @contextmanager
+    def metered(self) -> Iterator[Quota]:
+        """Return what counts the emails that are taken; the answer tells what it leaves."""
+        try:
+            yield self.meter or UNMETERED
+        finally:
+            self._tell_limits()
+
+    def _tell_limits(self) -> None:
+        for name, value in (self.meter.fields() if self.meter else {}).items():
+            self.set_header(name, value)
 
     def on_connection_close(self) -> None:
-        """Forget a client that left before its body had arrived, or its answer had come."""
-        self.on_finish()
+        """Tell who waits for it that the client has left."""
         if self._left and not self._left.done():
             self._left.set_result(None)
         super().on_connection_close()
-
-    def data_received(self, chunk: bytes) -> None:
-        """Gather the body, as long as it is not too large."""
-        if self._body is None:
-            self._body = bytearray()
-        if self.fits(len(chunk)):
-            self._body += chunk
-        else:
-            self._body.clear()
-
-    def fits(self, octets: int) -> bool:
-        """Count octets of the body that have come; tell whether it is not too large by now."""
-        self._arrived += octets
-        return not self.too_large
-
-    def json_body(self, *, optional: bool = False) -> Any:
-        """Return the request's JSON value; ``{}`` where there is no body and none is needed.
-
-        Raises:
-            BadRequest, TooLarge.
-        """
-        body = self.octets()
-        if optional and not body:
-            return {}
-        kind, _, options = self.request.headers.get("Content-Type", "").partition(";")
-        charset = options.strip().lower().replace('"', "")
-        if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
-            raise BadRequest(
-                "unsupported_media_type",
-                f"The body's type is {kind.strip()[:64] or 'not given'}"
-                f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
-            )
-        return decode(body)
-
-    def octets(self) -> bytearray:
-        """Return the request's body, once.
-
-        Raises:
-            BadRequest, TooLarge.
-        """
-        if self.too_large:
-            raise self.over_limit()
-        body, self._body = self._body or bytearray(), None
-        coding = self.request.headers.get("Content-Encoding", "identity")
-        if body and coding.lower() != "identity":
-            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
-        return body
-
-    def fingerprint(self) -> str:
-        """Return a hash of what the request asks for, but for method and path."""
-        asked = (self.request.query, *(self.request.headers.get(name, "") for name in _TELLING))
-        digest = hashlib.sha256("\0".join((*asked, "")).encode("utf-8", "surrogateescape"))
-        digest.update(self._body or b"")
-        return digest.hexdigest()
-
-    def no_body(self) -> None:
-        """Refuse a body where there is nothing to say, but for an empty object."""
-        if self._arrived and self.json_body() != {}:
-            raise BadRequest("bad_parameter", "This call takes no body.")
 
     def parameter(self, name: str) -> str | None:
         """Return the query parameter as it was given; more than once is a mistake."""
@@ -333,10 +297,6 @@ class Handler(RequestHandler):
 
     def _allowed(self) -> list[str]:
         return [*self.methods(), *(["OPTIONS"] if self._origins else [])]
-
-    def over_limit(self) -> TooLarge:
-        """Return the error of a body that is."""
-        return TooLarge(f"A body may have {self.body_limit} octets here.", self.body_limit)
 
     @classmethod
     def _serves(cls, method: str) -> bool:

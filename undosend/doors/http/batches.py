@@ -26,6 +26,7 @@ from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.payloads import EmailIn
 from undosend.doors.http.problems import BadRequest, problem
+from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.outbox import GroupOutcome, Outbox
 from undosend.spool.port import Receipt
 
@@ -50,6 +51,12 @@ class BatchHandler(MailHandler):
     """
 
     needs = MappingProxyType({"POST": Scope.SEND})
+    body_limit = BODY_LIMIT
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Refuse them before they are read where none would be taken."""
+        super().prepare()
+        return self.admit()
 
     async def post(self) -> None:
         """Hold them, or keep those that are drafts."""
@@ -57,13 +64,20 @@ class BatchHandler(MailHandler):
         if manner not in {None, "strict", "permissive"}:
             raise BadRequest("bad_parameter", "x-batch-validation takes strict or permissive.")
         async with self.turn() as turn:
+            if not turn.earlier and (refused := self.admit(anew=False)):
+                await refused
             submissions = self._submissions()
             if turn.earlier:
                 answers = await self._as_before(turn.earlier, submissions)
             else:
-                answers = await self.outbox.submit_all(
-                    self.account, submissions, turn.receipt(200), all_or_none=manner == "strict"
-                )
+                with self.metered() as quota:
+                    answers = await self.outbox.submit_all(
+                        self.account,
+                        submissions,
+                        turn.receipt(200),
+                        all_or_none=manner == "strict",
+                        quota=quota,
+                    )
         self.answer(self._told(answers, apart=manner == "permissive"))
 
     def _submissions(self) -> Sequence[Submission | UndosendError]:
@@ -129,6 +143,7 @@ class GroupHandler(MailHandler):
     """``/v1/groups/{id}/undo`` and ``/cancel``: all emails of a group, in one transaction."""
 
     needs = MappingProxyType({"POST": Scope.UNDO})
+    urgent = True
 
     def initialize(  # type: ignore[override]
         self, *, desk: Desk, act: ActOnGroup, done: str

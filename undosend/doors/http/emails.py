@@ -17,6 +17,7 @@ from undosend.doors.http.judging import validated
 from undosend.doors.http.listing import PARAMETERS, Finder
 from undosend.doors.http.mail import Desk, MailHandler, OneEmail
 from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn
+from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.doors.http.waiting import preferred_wait, within
 from undosend.outbox import Outbox
 
@@ -47,13 +48,16 @@ class EmailsHandler(MailHandler):
 
     needs = MappingProxyType({"GET": Scope.READ, "POST": Scope.SEND})
 
-    def prepare(self) -> None:
+    def prepare(self) -> Awaitable[None] | None:
         """Take the query parameters of a list, or those that go with a raw message."""
         if self.request.method != "POST":
             self.parameters = PARAMETERS
-        elif raw_input.is_raw(self):
-            raw_input.expected(self, raw_input.PARAMETERS)
+        else:
+            self.body_limit = BODY_LIMIT
+            if raw_input.is_raw(self):
+                raw_input.expected(self, raw_input.PARAMETERS)
         super().prepare()
+        return self.admit() if self.request.method == "POST" else None
 
     async def post(self) -> None:
         """Hold a new email, or keep it as a draft."""
@@ -62,9 +66,14 @@ class EmailsHandler(MailHandler):
                 self._locate(turn.earlier.ids[0])
                 await self.replay(turn.earlier)
                 return
+            if refused := self.admit(anew=False):
+                await refused
             submission = self._submission()
             status = 201 if submission.timing is None else 202
-            email = await self.outbox.submit(self.account, submission, turn.receipt(status))
+            with self.metered() as quota:
+                email = await self.outbox.submit(
+                    self.account, submission, turn.receipt(status), quota=quota
+                )
         self._locate(email.row.id)
         self.show(email, status)
 
@@ -143,9 +152,11 @@ class EmailHandler(OneEmail):
         return self.show(email)
 
     def prepare(self) -> None:
-        """Take the query parameters that go with a raw message."""
-        if self.request.method == "PATCH" and raw_input.is_raw(self):
-            raw_input.expected(self, raw_input.ENVELOPE)
+        """Take content, and the query parameters that go with a raw message."""
+        if self.request.method == "PATCH":
+            self.body_limit = BODY_LIMIT
+            if raw_input.is_raw(self):
+                raw_input.expected(self, raw_input.ENVELOPE)
         super().prepare()
 
     async def delete(self, email_id: str) -> None:
@@ -212,6 +223,7 @@ class ActionHandler(OneEmail):
         super().initialize(desk=desk)
         self.act = act
         self.needs = MappingProxyType({"POST": scope})
+        self.urgent = scope is Scope.UNDO
 
     async def post(self, email_id: str) -> None:
         """Do it."""

@@ -17,6 +17,8 @@ from undosend.domain.errors import (
     InsufficientScope,
     InvalidEmail,
     KeyEnded,
+    Overloaded,
+    RateLimited,
     SenderNotAllowed,
     StorageLow,
     TooLarge,
@@ -153,7 +155,22 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         BadRequest("internal", "Something went wrong here; the log has the details."),
         _EMAILS,
     ),
+    "rate_limited": (
+        RateLimited(
+            "This key may make 600 requests in a minute, beside undo and cancel.",
+            1,
+            policy="minute",
+        ),
+        _EMAILS,
+    ),
+    "too_many_streams": (
+        RateLimited(
+            "This key has 100 streams open. Close one, or share one.", 10, code="too_many_streams"
+        ),
+        "/v1/events",
+    ),
     "unavailable": (Unavailable(), _EMAILS),
+    "overloaded": (Overloaded(), _EMAILS),
     "draining": (Draining(), _EMAILS),
     "storage_low": (StorageLow(), _EMAILS),
 }

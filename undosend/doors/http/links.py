@@ -30,6 +30,8 @@ class UndoLinkHandler(MailHandler):
 
     needs = MappingProxyType({"GET": None, "POST": None})
 
+    urgent = True
+
     def initialize(self, *, desk: Desk, templates: Loader) -> None:  # type: ignore[override]
         """Take the collaborators, and what makes the page."""
         super().initialize(desk=desk)
@@ -77,6 +79,8 @@ class UndoLinkHandler(MailHandler):
             detail = "This is no undo link of ours; a part of it may have been lost in copying."
             raise BadRequest("not_found", detail)
         account, email_id, revision = text.rsplit(" ", 2)
+        if self._limits and (meter := self._limits.of_link(email_id)):
+            self.charge(meter)
         return account, email_id, int(revision)
 
     def _for_a_person(self) -> bool:

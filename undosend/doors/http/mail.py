@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from undosend.domain.clock import SECOND
 from undosend.domain.email import Email
-from undosend.domain.errors import EmailNotFound
+from undosend.domain.errors import EmailNotFound, Overloaded
 from undosend.domain.ids import EMAIL_ID
 from undosend.doors.http.answers import View
 from undosend.doors.http.base import Handler
@@ -19,6 +20,11 @@ from undosend.hub import Hub
 from undosend.outbox import Outbox
 from undosend.spool.port import Receipt
 from undosend.tokens import Tokens
+
+REFUSAL_TAKES = SECOND
+"""How long who brings new mail waits to hear that there is too much of it, more or less."""
+
+_SPREADS = 2_654_435_761  # Knuth's multiplier: neighbours become strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,26 @@ class MailHandler(Handler):
     def now(self) -> int:
         """Return the instant it is."""
         return self.desk.view.clock.now()
+
+    def admit(self, *, anew: bool = True) -> Awaitable[None] | None:
+        """Refuse new mail before it is read, unless it may be known from an earlier request.
+
+        anew: it is not known yet whether it was here before. Where there is too much to do, the
+        refusal takes its time: who asks again at once would leave none for anything else.
+        """
+        if anew and "Idempotency-Key" in self.request.headers:
+            return None
+        try:
+            self.outbox.admit()
+        except Overloaded as refusal:
+            return self._refused_later(refusal)
+        return None
+
+    async def _refused_later(self, refusal: Overloaded) -> None:
+        now = self.now
+        spread = now * _SPREADS % SECOND  # who was refused together shall not come back together
+        await self.desk.view.clock.sleep_until(now + REFUSAL_TAKES // 2 + spread)
+        raise refusal
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn]:

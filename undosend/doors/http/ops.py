@@ -20,6 +20,7 @@ class LiveHandler(Handler):
     """``/livez``: the event loop turns. Asks nobody else."""
 
     needs = OPEN
+    urgent = True
 
     def get(self) -> None:
         """Say so."""

@@ -13,6 +13,7 @@ from typing import Any
 from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
     InvalidEmail,
+    RateLimited,
     SenderNotAllowed,
     UndosendError,
     VersionMismatch,
@@ -188,6 +189,22 @@ KINDS: Mapping[str, Kind] = {
         "Another one came with it now, and nothing was done.",
         "Repeat the first request as it was, or make a new key.",
     ),
+    "rate_limited": Kind(
+        429,
+        "Too much was asked for",
+        "This key has made more requests in a minute, or has had more emails taken in a day, than "
+        "it may; or too many wrong keys came from this address. Nothing was done. Undo and cancel "
+        "have a share of their own, which is larger.",
+        "Repeat the request after the time in Retry-After. The fields RateLimit-Policy and "
+        "RateLimit of every answer say what is allowed and what is left.",
+    ),
+    "too_many_streams": Kind(
+        429,
+        "Too many streams are open",
+        "A key may have a hundred streams of events open at once, and this one has. No stream was "
+        "opened.",
+        "Close those that nobody reads, or let several readers share one.",
+    ),
     "internal": Kind(
         500,
         "undosend made a mistake",
@@ -200,6 +217,14 @@ KINDS: Mapping[str, Kind] = {
         "The database failed or is too busy. Whether the change happened is not known.",
         "Read the email, or repeat the request after the time in Retry-After. Undo can always be "
         "repeated.",
+    ),
+    "overloaded": Kind(
+        503,
+        "Too many ask at once",
+        "More is asked than can be done in time, and nothing of this request was done: it was "
+        "turned away before it was begun, so that what is here stays quick. Undo and cancel are "
+        "the last to meet this.",
+        "Repeat the request after the time in Retry-After, later each time it is refused.",
     ),
     "draining": Kind(
         503,
@@ -220,6 +245,7 @@ KINDS: Mapping[str, Kind] = {
 _RETRY_AFTER_SECONDS = {
     "idempotency_in_progress": 1,
     "unavailable": 1,
+    "overloaded": 2,
     "draining": 5,
     "storage_low": 60,
 }
@@ -233,6 +259,7 @@ _NAMES = {
     "bad_parameter": "validation_error",
     "idempotency_in_progress": "concurrent_idempotent_requests",
     "idempotency_mismatch": "invalid_idempotent_request",
+    "rate_limited": "rate_limit_exceeded",
     "internal": "application_error",
 }
 
@@ -260,6 +287,8 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
         case WrongState():
             document["email_status"] = error.state
             document["sent_at"] = None if error.sent_at is None else rfc3339(error.sent_at)
+        case RateLimited(policy=str(policy)):
+            document["violated_policies"] = [policy]
         case VersionMismatch():
             document["version"] = error.version
         case SenderNotAllowed():
@@ -280,6 +309,8 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
 
 def headers(error: UndosendError) -> dict[str, str]:
     """Return the headers that go with the problem."""
+    if isinstance(error, RateLimited):
+        return {"Retry-After": str(error.seconds)}
     seconds = _RETRY_AFTER_SECONDS.get(error.code)
     if error.code == "unauthorized":
         return {"WWW-Authenticate": 'Bearer realm="undosend"'}  # Basic would make browsers ask

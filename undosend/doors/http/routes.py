@@ -16,8 +16,10 @@ from undosend.domain.access import Scope
 from undosend.doors.http import attachments, batches, emails, links, ops, pages, tokens
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.keys import KeyDesk, key_routes
+from undosend.doors.http.limits import Limits
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.porter import Porter
+from undosend.doors.http.room import Room
 from undosend.outbox import Outbox
 
 _EMAIL = r"/v1/emails/([^/]{1,64})"
@@ -108,8 +110,9 @@ def routes(
 class Door(Application):
     """The routes as a Tornado application; it carries Tornado's own settings only.
 
-    porter: lets callers in. public_url: the origin that clients know us by, where it is not what
-    their requests say. origins: those whose pages may call us from a browser (CORS).
+    porter: lets callers in. limits: what they may ask for. room: for large bodies. public_url: the
+    origin that clients know us by, where it is not what their requests say. origins: those whose
+    pages may call us from a browser (CORS).
     """
 
     def __init__(
@@ -118,12 +121,16 @@ class Door(Application):
         *,
         counted: Counted,
         porter: Porter,
+        limits: Limits,
+        room: Room,
         public_url: str | None = None,
         origins: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(list(table), default_handler_class=NotFound, log_function=self._log)
         self.origins = origins
         self.porter = porter
+        self.limits = limits
+        self.room = room
         self._counted = counted
         self._public = public_url.split("://", 1) if public_url else None
 

@@ -1,0 +1,259 @@
+"""Bodies as they come in: how large, how fast, and how many large ones at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.http import stages
+from tests.http.service import PATIENCE, Service, encoded, letter
+from tests.http.test_transport import AN_ID, LAST, POST, hang_ups
+from tests.http.wire import connected, status
+from undosend.domain.errors import RateLimited
+from undosend.doors.http.room import SMALL, Pace, Room, Streams
+
+KNOWN = b"Content-Length: 500000\r\n\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+LARGE = json.dumps(letter(text="x" * 100_000)).encode()
+
+
+async def until_quiet(service: Service) -> None:
+    """Return when the service has read what was sent, as far as it can be told."""
+    for _ in range(3):
+        await service.get("/livez")
+
+
+@asynccontextmanager
+async def sending(
+    service: Service, head: bytes, body: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.TimerHandle]]:
+    """Send the beginning of a request, and tell what would close the connection."""
+    async with connected(service) as (reader, writer):
+        writer.write(head + body)
+        while not hang_ups():  # noqa: ASYNC110 - the server tells nobody what it has read
+            await asyncio.sleep(0)
+        await until_quiet(service)
+        [timer] = hang_ups()
+        yield reader, writer, timer
+
+
+def come(timer: asyncio.TimerHandle) -> None:
+    """Let the timer's time have come."""
+    timer._run()
+    timer.cancel()
+
+
+# The pace.
+
+
+def test_a_body_has_half_a_minute_and_more_for_what_has_come() -> None:
+    pace = Pace()
+
+    assert pace.more(0) == 30
+    assert pace.more(500_000) == 10
+    assert pace.more(500_000) == 0
+
+
+def test_a_body_that_keeps_its_pace_is_never_late() -> None:
+    pace, waited = Pace(), 0.0
+
+    for _ in range(1000):
+        waited += (more := pace.more(round(waited * 50_000)))
+        assert more > 0
+
+
+def test_who_trickles_has_little_more_than_half_a_minute() -> None:
+    pace, waited = Pace(), 0.0
+
+    while more := pace.more(round(waited)):  # an octet a second
+        waited += more
+
+    assert 30 < waited < 30.1
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [(KNOWN, b""), (KNOWN, b"{"), (CHUNKED, b""), (CHUNKED, b"1\r\n{\r\n"), (CHUNKED, b"5\r\n{")],
+)
+async def test_a_body_that_stalls_is_closed_at_its_time_and_leaves_nothing(
+    service: Service, head: bytes, body: bytes
+) -> None:
+    async with sending(service, POST + head, body) as (reader, _, timer):
+        assert timer.when() <= asyncio.get_running_loop().time() + 30
+        while pending := hang_ups():
+            come(pending[0])
+        answer = await reader.read()
+
+    assert answer == b""
+    assert (await service.get("/v1/emails")).json["data"] == []
+    assert service.room.taken == 0
+
+
+@pytest.mark.parametrize("head", [KNOWN, CHUNKED])
+async def test_a_body_that_keeps_coming_has_more_time(service: Service, head: bytes) -> None:
+    chunk = b" " * 100_000
+    body = chunk if head is KNOWN else b"186a0\r\n" + chunk + b"\r\n"
+    async with sending(service, POST + head, body) as (_, _, timer):
+        come(timer)
+        [later] = hang_ups()
+
+        assert 1.9 < later.when() - asyncio.get_running_loop().time() <= 2
+
+
+# Sizes.
+
+SMALL_CALLS = [
+    f"POST /v1/emails/{AN_ID}/undo",
+    f"POST /v1/emails/{AN_ID}/cancel",
+    f"POST /v1/emails/{AN_ID}/send",
+    f"POST /v1/emails/{AN_ID}/send-now",
+    f"POST /v1/emails/{AN_ID}/reopen",
+    f"DELETE /v1/emails/{AN_ID}",
+    f"GET /v1/emails/{AN_ID}",
+    "GET /v1/emails",
+    "POST /v1/groups/ours/undo",
+    "POST /v1/undo/nonsense",
+    "GET /livez",
+]
+
+
+@pytest.mark.parametrize("call", SMALL_CALLS)
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_call_without_content_takes_a_small_body_only(
+    service: Service, call: str, more: int
+) -> None:
+    length = SMALL + more
+    async with connected(service) as (reader, writer):
+        writer.write(
+            f"{call} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n".encode() + LAST
+        )
+        if not more:
+            writer.write(b"{}" + b" " * (length - 2))
+        answer = await reader.read()
+
+    assert (status(answer) == 413) == bool(more)
+
+
+# Room for large ones.
+
+
+async def test_room_is_taken_while_a_large_body_comes_and_given_back(service: Service) -> None:
+    head = POST + b"Content-Length: %d\r\n\r\n" % len(LARGE)
+    async with sending(service, head, LARGE[:1]) as (reader, writer, _):
+        assert service.room.taken == len(LARGE)
+        writer.write(LARGE[1:])
+        answer = await reader.readuntil(b"\r\n\r\n")
+
+    assert status(answer) == 202
+    assert service.room.taken == 0
+
+
+async def test_room_is_taken_as_an_unknown_body_grows(service: Service) -> None:
+    chunk = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
+    async with sending(service, POST + CHUNKED, chunk) as (_, writer, _):
+        assert service.room.taken == 100_000
+        writer.write(chunk)
+        await until_quiet(service)
+        assert service.room.taken == 200_000
+
+    await until_quiet(service)
+    assert service.room.taken == 0
+
+
+async def test_without_room_a_large_body_is_refused_before_it_is_read(service: Service) -> None:
+    service.room.take(256 * 1024 * 1024)
+    async with connected(service) as (reader, writer):
+        writer.write(POST + b"Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        problem = json.loads(await reader.readuntil(b"}"))
+
+    assert (status(head), problem["code"]) == (503, "overloaded")
+    assert b"\r\nRetry-After: 2\r\n" in head
+
+
+async def test_without_room_an_unknown_body_is_refused_where_it_gets_large(
+    service: Service,
+) -> None:
+    service.room.take(256 * 1024 * 1024)
+    chunks = b"186a0\r\n" + b" " * 100_000 + b"\r\n0\r\n\r\n"
+    async with connected(service) as (reader, writer):
+        writer.write(POST + b"Connection: close\r\n" + CHUNKED + chunks)
+        answer = await reader.read()
+
+    assert status(answer) == 503
+    assert (await service.get("/v1/emails")).json["data"] == []
+
+
+async def test_without_room_undo_and_small_mail_are_served(service: Service) -> None:
+    email_id = await stages.held(service)
+    service.room.take(256 * 1024 * 1024)
+
+    assert (await service.new()).status == 202
+    assert (await service.post(f"/v1/emails/{email_id}/undo")).status == 200
+    assert (await service.new(text="x" * 100_000)).problem == "overloaded"
+
+
+@pytest.mark.parametrize("form", [True, False])
+async def test_a_file_takes_room_too(service: Service, form: bool) -> None:
+    email_id = await stages.draft(service)
+    service.room.take(256 * 1024 * 1024)
+    kind = "multipart/form-data; boundary=b" if form else "text/plain"
+    query = "" if form else "?filename=a"
+
+    answer = await service.post(
+        f"/v1/emails/{email_id}/attachments{query}", b"x" * 100_000, Content_Type=kind
+    )
+
+    assert answer.problem == "overloaded"
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_001, "\x00" * 100_000, 5])
+async def test_a_refused_body_gives_its_room_back(service: Service, text: object) -> None:
+    answer = await service.new(text=text, headers={"X-A": "y" * 100_000})
+
+    assert answer.status in {413, 422}
+    assert service.room.taken == 0
+
+
+async def test_a_body_that_grows_too_large_gives_its_room_back(service: Service) -> None:
+    chunk = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+    async with sending(service, POST + CHUNKED, chunk * 37):
+        async with asyncio.timeout(PATIENCE):
+            while service.room.taken:
+                await service.get("/livez")
+
+
+async def test_a_mail_with_a_file_gives_its_room_back(service: Service) -> None:
+    await service.made(attachments=[{"filename": "a", "content": encoded(bytes(1_000_000))}])
+
+    assert service.room.taken == 0
+
+
+def test_room_is_not_overfilled() -> None:
+    room = Room(100)
+
+    assert [room.take(60), room.take(41), room.take(40)] == [True, False, True]
+    room.give_back(60)
+    assert room.take(60)
+
+
+# Streams.
+
+
+def test_a_key_may_have_so_many_streams_and_no_more() -> None:
+    streams = Streams(most=2)
+    with streams.one("a"), streams.one("b"), streams.one("a"):
+        with pytest.raises(RateLimited) as refusal, streams.one("a"):
+            pass
+        assert refusal.value.code == "too_many_streams"
+        assert len(streams) == 3
+        with streams.one("b"), streams.one(None), streams.one(None), streams.one(None):
+            pass
+
+    assert len(streams) == 0
+    with streams.one("a"):
+        pass

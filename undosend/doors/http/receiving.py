@@ -1,0 +1,192 @@
+"""How a request's body comes in: how large it may be, how long it may take, what room there is.
+
+It is gathered as it comes (``stream_request_body``), so that what cannot be taken is refused
+before it is read, or as soon as it shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Any
+
+from tornado.http1connection import HTTP1Connection
+from tornado.web import RequestHandler, stream_request_body
+
+from undosend.domain.errors import Overloaded, TooLarge
+from undosend.doors.http.problems import BadRequest
+from undosend.doors.http.room import SMALL, Pace, Room
+from undosend.doors.http.strict_json import decode
+
+BODY_LIMIT = 36 * 1024 * 1024
+"""Octets of a request with content: a message of 25 MiB on the wire, in base64, and text."""
+
+_TELLING = (
+    "Content-Type",
+    "Mail-From",
+    "Rcpt-To",
+    "X-Batch-Validation",
+)  # what is asked for, not how
+_NO_ROOM = "Too many large requests are on their way in. Nothing was done; try again."
+
+
+@stream_request_body
+class Receiver(RequestHandler):
+    """A request handler's body. A small one always finds room; a large one may have to wait."""
+
+    body_limit: int = SMALL
+    """Octets a body may have; more only where there is content."""
+
+    _hang_up: asyncio.TimerHandle | None = None
+    _body: bytearray | None = None
+    _arrived = 0
+    _taken = 0
+    _no_room = False
+    _in_use = False
+
+    @property
+    def _room(self) -> Room | None:
+        return getattr(self.application, "room", None)
+
+    @property
+    def too_large(self) -> bool:
+        """Tell whether the body is over its limit."""
+        return self._arrived > self.body_limit
+
+    def expect_body(self) -> None:
+        """Let the body come, if there is one.
+
+        Raises:
+            TooLarge, Overloaded: it was not read.
+        """
+        length = self.request.headers.get("Content-Length", "")
+        if not length and "Transfer-Encoding" not in self.request.headers:
+            return
+        self._pace = Pace()
+        self._hurry()
+        if not length.isdigit():
+            return
+        if int(length) > self.body_limit:
+            raise self.over_limit()
+        if int(length) > SMALL and not self._makes_room(int(length)):
+            raise Overloaded(_NO_ROOM)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Gather the body, as long as it is not too large."""
+        if self._body is None:
+            self._body = bytearray()
+        if self.fits(len(chunk)):
+            self._body += chunk
+        else:
+            self._body.clear()
+
+    def fits(self, octets: int) -> bool:
+        """Count octets of the body that have come; tell whether they are to be kept."""
+        self._arrived += octets
+        if self.too_large:
+            self._gives_back()
+        elif self._arrived > max(SMALL, self._taken) and not self._no_room:
+            self._no_room = not self._makes_room(self._arrived - self._taken)
+        return not (self.too_large or self._no_room)
+
+    def whole(self) -> None:
+        """Make sure that all of the body is here.
+
+        Raises:
+            TooLarge, Overloaded.
+        """
+        if self.too_large:
+            raise self.over_limit()
+        if self._no_room:
+            raise Overloaded(_NO_ROOM)
+        self._in_use = True
+
+    def octets(self) -> bytearray:
+        """Return the request's body, once.
+
+        Raises:
+            BadRequest, TooLarge, Overloaded.
+        """
+        self.whole()
+        body, self._body = self._body or bytearray(), None
+        coding = self.request.headers.get("Content-Encoding", "identity")
+        if body and coding.lower() != "identity":
+            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
+        return body
+
+    def json_body(self, *, optional: bool = False) -> Any:
+        """Return the request's JSON value; ``{}`` where there is no body and none is needed.
+
+        Raises:
+            BadRequest, TooLarge, Overloaded.
+        """
+        body = self.octets()
+        if optional and not body:
+            return {}
+        kind, _, options = self.request.headers.get("Content-Type", "").partition(";")
+        charset = options.strip().lower().replace('"', "")
+        if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
+            raise BadRequest(
+                "unsupported_media_type",
+                f"The body's type is {kind.strip()[:64] or 'not given'}"
+                f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
+            )
+        return decode(body)
+
+    def no_body(self) -> None:
+        """Refuse a body where there is nothing to say, but for an empty object."""
+        if self._arrived and self.json_body() != {}:
+            raise BadRequest("bad_parameter", "This call takes no body.")
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the request asks for, but for method and path."""
+        asked = (self.request.query, *(self.request.headers.get(name, "") for name in _TELLING))
+        digest = hashlib.sha256("\0".join((*asked, "")).encode("utf-8", "surrogateescape"))
+        digest.update(self._body or b"")
+        return digest.hexdigest()
+
+    def over_limit(self) -> TooLarge:
+        """Return the error of a body that is."""
+        return TooLarge(f"A body may have {self.body_limit} octets here.", self.body_limit)
+
+    def on_finish(self) -> None:
+        """Let the connection live, and others have the room."""
+        self._waits_no_more()
+        self._gives_back()
+
+    def on_connection_close(self) -> None:
+        """Forget a client that left before its body had arrived, or its answer had come.
+
+        A body that is being worked with stays in memory until that ends.
+        """
+        self._waits_no_more()
+        if not self._in_use:
+            self._gives_back()
+        super().on_connection_close()
+
+    def _hurry(self) -> None:
+        """Close the connection when nothing more of the body has come for too long."""
+        connection = self.request.connection
+        if not isinstance(connection, HTTP1Connection):
+            return
+        if (seconds := self._pace.more(self._arrived)) > 0:
+            # HTTPServer's own body_timeout costs a tenth of a small request.
+            self._hang_up = asyncio.get_running_loop().call_later(seconds, self._hurry)
+        else:
+            connection.close()
+
+    def _waits_no_more(self) -> None:
+        if self._hang_up:
+            self._hang_up.cancel()
+
+    def _makes_room(self, octets: int) -> bool:
+        if self._room and not self._room.take(octets):
+            self._gives_back()
+            return False
+        self._taken += octets
+        return True
+
+    def _gives_back(self) -> None:
+        if self._room and self._taken:
+            self._room.give_back(self._taken)
+        self._taken = 0

@@ -1,0 +1,83 @@
+"""What the requests of one moment may take of the machine: memory for bodies, and streams."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from undosend.domain.errors import RateLimited
+
+SMALL = 64 * 1024
+"""Octets of a body that is always taken in: there are no more of these than connections."""
+
+_FIRST_SECONDS, _OCTETS_A_SECOND = 30, 50_000
+_STREAMS = 100
+_STREAMS_RETRY_SECONDS = 10
+
+
+class Room:
+    """Octets that large bodies may have in memory at once, from their first to the answer."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.taken = 0
+
+    def take(self, octets: int) -> bool:
+        """Make room for so many more, if there is."""
+        if self.taken + octets > self._most:
+            return False
+        self.taken += octets
+        return True
+
+    def give_back(self, octets: int) -> None:
+        """Let others have them."""
+        self.taken -= octets
+
+
+class Pace:
+    """How long a body may be on its way: 30 seconds, and more the more of it has come.
+
+    It needs no clock: who waits for ``more`` seconds each time knows how many have passed.
+    """
+
+    def __init__(self) -> None:
+        self._granted = 0.0
+
+    def more(self, arrived: int) -> float:
+        """Return for how many seconds more to wait, now that so much has come; 0 for no more."""
+        allowed = _FIRST_SECONDS + arrived / _OCTETS_A_SECOND
+        more, self._granted = allowed - self._granted, allowed
+        return more
+
+
+class Streams:
+    """How many streams of events each key has open."""
+
+    def __init__(self, most: int = _STREAMS) -> None:
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._open.total()
+
+    @contextmanager
+    def one(self, key_id: str | None) -> Iterator[None]:
+        """Count one more for the length of the block; without keys nobody is limited.
+
+        Raises:
+            RateLimited: the key has as many as it may.
+        """
+        if key_id is None:
+            yield
+            return
+        if self._open[key_id] >= self._most:
+            detail = f"This key has {self._most} streams open. Close one, or share one."
+            raise RateLimited(detail, _STREAMS_RETRY_SECONDS, code="too_many_streams")
+        self._open[key_id] += 1
+        try:
+            yield
+        finally:
+            self._open[key_id] -= 1
+            if not self._open[key_id]:
+                del self._open[key_id]
