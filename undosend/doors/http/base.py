@@ -18,6 +18,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from undosend.domain.errors import TooLarge, UndosendError
+from undosend.doors.http import framing
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
 from undosend.doors.http.strict_json import decode
 
@@ -61,7 +62,11 @@ class Handler(RequestHandler):
     body_seconds: ClassVar[float] = 600
     """How long a body may take to arrive."""
 
+    unwanted_seconds: ClassVar[float] = 30
+    """How long one may take that was refused before it had arrived."""
+
     _hang_up: asyncio.TimerHandle | None = None
+    _rest: framing.Rest | None = None
     _left: asyncio.Future[None] | None = None
     _body: bytearray | None = None
     _arrived = 0
@@ -84,7 +89,8 @@ class Handler(RequestHandler):
     @property
     def base_url(self) -> str:
         """Return the address under which this client reached us."""
-        return f"{self.request.protocol}://{self.request.host}"
+        # Host may be there and empty (RFC 9112 §3.2).
+        return f"{self.request.protocol}://{self.request.host or 'localhost'}"
 
     def set_default_headers(self) -> None:
         """Leave no trace of what we run, and let nobody guess types or keep copies."""
@@ -116,13 +122,11 @@ class Handler(RequestHandler):
             return None
         if not self._serves(self.request.method or ""):
             raise HTTPError(405)
-        headers, connection = self.request.headers, self.request.connection
-        length = headers.get("Content-Length", "")
-        if (length or "Transfer-Encoding" in headers) and isinstance(connection, HTTP1Connection):
+        headers = self.request.headers
+        if "Content-Length" in headers or "Transfer-Encoding" in headers:
             # HTTPServer's own body_timeout costs a tenth of a small request.
-            loop = asyncio.get_running_loop()
-            self._hang_up = loop.call_later(self.body_seconds, connection.close)
-        if length.isdigit() and int(length) > self.body_limit:
+            self._hang_up_after(self.body_seconds)
+        if framing.announced(headers) > self.body_limit:
             raise self.over_limit()
         for name in self.request.query_arguments:
             if name not in self.parameters:
@@ -132,14 +136,26 @@ class Handler(RequestHandler):
                 )
         return None
 
-    def on_finish(self) -> None:
-        """Let the connection live."""
+    def _hang_up_after(self, seconds: float) -> None:
+        """Give the body so long to arrive."""
         if self._hang_up:
+            self._hang_up.cancel()
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            loop = asyncio.get_running_loop()
+            self._hang_up = loop.call_later(seconds, connection.close)
+
+    def on_finish(self) -> None:
+        """Let the connection live, unless it has yet to bring a body that nobody wants."""
+        if self._hang_up and not self._rest:
             self._hang_up.cancel()
 
     def on_connection_close(self) -> None:
         """Forget a client that left before its body had arrived, or its answer had come."""
-        self.on_finish()
+        if self._hang_up:
+            self._hang_up.cancel()
+        if self._rest:
+            self._rest.over()
         if self._left and not self._left.done():
             self._left.set_result(None)
         super().on_connection_close()
@@ -203,12 +219,19 @@ class Handler(RequestHandler):
         if self._arrived and self.json_body() != {}:
             raise BadRequest("bad_parameter", "This call takes no body.")
 
-    def parameter(self, name: str) -> str | None:
-        """Return the query parameter as it was given; more than once is a mistake."""
+    def values(self, name: str) -> list[str]:
+        """Return every value of the query parameter, exactly as it was given."""
+        # Not by get_query_arguments, which puts spaces for control characters.
+        if framing.BAD_ESCAPE.search(self.request.query):
+            raise BadRequest("bad_parameter", "A percent sign is written %25 in a URL.")
         try:
-            given = self.get_query_arguments(name, strip=False)
-        except HTTPError:
+            return [value.decode() for value in self.request.query_arguments.get(name, ())]
+        except UnicodeDecodeError:
             raise BadRequest("bad_parameter", f"{name} is not UTF-8.") from None
+
+    def parameter(self, name: str) -> str | None:
+        """Return the query parameter; more than once is a mistake."""
+        given = self.values(name)
         if len(given) > 1:
             raise BadRequest("bad_parameter", f"{name} is there more than once.")
         return given[0] if given else None
@@ -251,7 +274,7 @@ class Handler(RequestHandler):
         if value == "*":
             return None
         digits = value.strip('"')
-        if value != f'"{digits}"' or not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
+        if value != f'"{digits}"' or not re.fullmatch("0|[1-9][0-9]{0,8}", digits):
             raise BadRequest("bad_parameter", 'If-Match takes one ETag as it was given, like "3".')
         return int(digits)
 
@@ -284,7 +307,13 @@ class Handler(RequestHandler):
         error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
         self.problem_code = error.code
         self.set_status(KINDS[error.code].status)
+        self._rest = rest = framing.keep_reading(self.request, self.body_limit)
+        if rest and rest.last:
+            self.set_header("Connection", "close")
         self.refuse(error)
+        if rest:
+            self._hang_up_after(self.unwanted_seconds)
+            rest.answered()
 
     def refuse(self, error: UndosendError) -> None:
         """Finish with the problem document; the status is set."""

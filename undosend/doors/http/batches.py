@@ -24,6 +24,7 @@ from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.payloads import EmailIn
 from undosend.doors.http.problems import BadRequest, problem
+from undosend.doors.http.raw_input import no_envelope
 from undosend.outbox import GroupOutcome
 from undosend.spool.port import Receipt
 
@@ -52,6 +53,7 @@ class BatchHandler(MailHandler):
         manner = self.request.headers.get("x-batch-validation")
         if manner not in {None, "strict", "permissive"}:
             raise BadRequest("bad_parameter", "x-batch-validation takes strict or permissive.")
+        no_envelope(self)
         async with self.turn() as turn:
             submissions = self._submissions()
             if turn.earlier:
