@@ -47,6 +47,7 @@ class Sink:
         self.port = 0
         self._octets = bytearray()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None] | None] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
@@ -57,6 +58,7 @@ class Sink:
         self._server.close()
         for writer in self._writers:
             writer.close()
+        await asyncio.gather(*filter(None, self._tasks), return_exceptions=True)
         await self._server.wait_closed()
 
     def taken(self) -> bytes:
@@ -67,6 +69,7 @@ class Sink:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self._tasks.add(asyncio.current_task())
         writer.write(b"220 sink\r\n")
         in_data = False
         while line := await reader.readline():

@@ -112,9 +112,11 @@ def worlds() -> Iterator[tuple[asyncio.Runner, World]]:
     with asyncio.Runner() as runner:
         sink = runner.run(Sink().__aenter__())
         world = runner.run(_world(sink))
-        yield runner, world
-        runner.run(world.close())
-        runner.run(sink.__aexit__())
+        try:
+            yield runner, world
+        finally:
+            runner.run(world.close())
+            runner.run(sink.__aexit__())
 
 
 async def _world(sink: Sink) -> World:

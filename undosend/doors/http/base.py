@@ -118,6 +118,8 @@ class Handler(RequestHandler):
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse a body that is known to be too large before it is read."""
+        if framing.comes_too_late(self.request):
+            raise HTTPError(400)
         if self.request.method == "OPTIONS":
             return None
         if not self._serves(self.request.method or ""):
@@ -147,6 +149,7 @@ class Handler(RequestHandler):
 
     def on_finish(self) -> None:
         """Let the connection live, unless it has yet to bring a body that nobody wants."""
+        framing.last_one(self.request)
         if self._hang_up and not self._rest:
             self._hang_up.cancel()
 

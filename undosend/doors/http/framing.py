@@ -30,6 +30,21 @@ def announced(headers: HTTPHeaders) -> int:
     return sys.maxsize if length.isascii() and length.isdigit() else 0
 
 
+def last_one(request: HTTPServerRequest) -> None:
+    """Let no request behind this one be served, if the connection ends with it (RFC 9112 §9.6).
+
+    Tornado would serve those that have arrived already, and have nobody to answer.
+    """
+    connection = request.connection
+    if isinstance(connection, HTTP1Connection) and connection._disconnect_on_finish:  # noqa: SLF001 - nothing public tells
+        vars(request.server_connection)["ended"] = True
+
+
+def comes_too_late(request: HTTPServerRequest) -> bool:
+    """Tell whether the request stands behind the last one."""
+    return "ended" in vars(request.server_connection)
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     """What is still to come of the body of a request that was refused before it had arrived.
@@ -79,6 +94,9 @@ def keep_reading(request: HTTPServerRequest, limit: int) -> Rest | None:
     if not sound or (length and coding) or "Expect" in headers:
         return None
     connection.set_max_body_size(sys.maxsize)  # else a bare 400 would follow the answer
-    last = connection._disconnect_on_finish or coding or int(length or 0) > limit  # noqa: SLF001 - as above
+    if coding or int(length or 0) > limit:
+        connection._disconnect_on_finish = True  # noqa: SLF001 - as above
+    last_one(request)
+    last = connection._disconnect_on_finish  # noqa: SLF001 - as above
     connection._read_finished, connection._disconnect_on_finish = True, False  # noqa: SLF001 - as above
-    return Rest(connection, bool(last))
+    return Rest(connection, last)
