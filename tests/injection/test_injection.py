@@ -60,7 +60,7 @@ def tally() -> Iterator[Counter[str]]:
     assert counts["originals taken"] >= counts["originals"] // 3, counts
 
 
-@pytest.mark.timeout(7200 if CASES else 240)
+@pytest.mark.timeout(7200 if CASES else 600)
 @LETTERS
 @given(letter=letters())
 def test_a_letter_says_what_it_was_given_and_nothing_else(
@@ -88,7 +88,7 @@ def assert_is_the_letter(left: Left, letter: dict[str, Any]) -> None:
     assert_parts(letter, message)
 
 
-@pytest.mark.timeout(7200 if CASES else 240)
+@pytest.mark.timeout(7200 if CASES else 600)
 @ORIGINALS
 @given(octets=originals(), sender=st.none() | ADDRESS, to=st.lists(ADDRESS, max_size=3))
 def test_a_message_that_is_given_whole_leaves_as_it_is(
@@ -129,7 +129,7 @@ def served() -> Iterator[tuple[asyncio.Runner, Service]]:
         runner.run(context.__aexit__(None, None, None))
 
 
-@pytest.mark.timeout(7200 if CASES else 240)
+@pytest.mark.timeout(7200 if CASES else 600)
 @POSTED
 @given(letter=letters())
 def test_over_http_it_is_the_same(
