@@ -14,7 +14,7 @@ VENDORED := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check chaos soak conformance lint format docs migrate bench lock vendor clean
+.PHONY: help setup run test check chaos soak fuzz conformance lint format docs migrate bench lock vendor clean
 
 help: ## List what can be made
 	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
@@ -30,6 +30,9 @@ test: setup $(NODE_READY) ## Run every test, or some: make test ARGS=tests/domai
 
 conformance: setup ## Let Schemathesis look for answers the contract does not describe: ARGS='--seed 7'
 	$(BIN)/python -m tests.conformance.run $(ARGS)
+
+fuzz: setup ## Send it requests that nobody would send on purpose: ARGS='--cases 200000 --seed 7'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 chaos: setup ## Kill it again and again and count what went wrong: ARGS='--cycles 60 --seed 7 --mutants'
 	@$(BIN)/python -m tests.chaos $(ARGS)

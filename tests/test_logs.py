@@ -115,6 +115,36 @@ def test_sql_and_smtp_are_not_told_even_at_debug(name: str) -> None:
     assert stream.getvalue() == ""
 
 
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"Authorization: Bearer SECRET\x01",
+        b"Authorization: SECRET\r\n folded",
+        b"Host: SECRET x",
+        b"Transfer-Encoding: SECRET",
+        b"Content-Length: SECRET",
+        b"Cookie SECRET",
+    ],
+    ids=ascii,
+)
+async def test_what_is_no_http_is_not_told(octets: bytes) -> None:
+    """A key with a stray octet behind it is a key all the same."""
+    stream = io.StringIO()
+    configure("debug", stream)
+    server = HTTPServer(Application([]))
+    [socket] = sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    reader, writer = await asyncio.open_connection(*socket.getsockname())
+
+    writer.write(b"GET /?SECRET HTTP/1.1\r\n" + octets + b"\r\n\r\n")
+    await reader.read()
+
+    writer.close()
+    server.stop()
+    assert "Malformed HTTP message…" in [line["event"] for line in lines(stream)]
+    assert "SECRET" not in stream.getvalue()
+
+
 def test_an_exception_is_told_with_its_traceback_in_the_same_line() -> None:
     stream = io.StringIO()
     configure("info", stream)

@@ -33,7 +33,8 @@ _DISCREET = {
     "mail.log": logging.WARNING,
     "sqlalchemy": logging.WARNING,
 }
-_QUERY = re.compile(r"\?\S*")
+# What is wrong with a request that is no HTTP Tornado tells with the value: a key, maybe.
+_TOLD = re.compile(r"(\?)\S*|(Malformed HTTP message)(?s:.*)")
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
@@ -99,16 +100,20 @@ def _stamp(_: object, level: str, line: EventDict) -> EventDict:
 
 
 def _stamp_foreign(_: object, level: str, line: EventDict) -> EventDict:
-    """Name the logger, take the record's own time, and keep Tornado from telling queries."""
+    """Name the logger, take the record's own time, and keep Tornado from telling what it read."""
     record: logging.LogRecord = line["_record"]
     event = line.pop("event")
     return {
-        "event": _QUERY.sub("?…", event) if record.name.startswith("tornado") else event,
+        "event": _TOLD.sub(_cut, event) if record.name.startswith("tornado") else event,
         "level": level,
         "at": rfc3339(int(record.created * SECOND)),
         "logger": record.name,
         **line,
     }
+
+
+def _cut(told: re.Match[str]) -> str:
+    return f"{told[1] or told[2]}…"
 
 
 def _json(_: object, __: str, line: EventDict) -> str:

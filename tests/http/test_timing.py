@@ -338,3 +338,52 @@ async def test_time_and_content_are_not_changed_at_once(service: Service) -> Non
     )
 
     assert answer.errors == [("/delay_seconds", "conflicting_members")]
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        ("0", 0),
+        ("-0", 0),
+        ("-0.0", 0),
+        ("1e2", 100),
+        ("3e1", 30),
+        ("30.0", 30),
+        ("2592000", 2592000),
+    ],
+)
+async def test_a_whole_number_may_be_written_in_any_way_json_has(
+    service: Service, number: str, seconds: int
+) -> None:
+    answer = await _delayed(service, number)
+
+    assert (answer.status, answer.json["undo_seconds_left"]) == (202, seconds)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *(
+            (number, "invalid_type")
+            for number in ("30.5", "1e-1", "true", '"30"', "[30]", "{}", '""')
+        ),
+        *((number, "out_of_range") for number in ("-1", "2592001", "1e22", "1e308", "-1e308")),
+        ("9" * 4000, "out_of_range"),
+        *((number, None) for number in ("1e309", "-1E400", "NaN", "-Infinity", "01", "0x1", "1_0")),
+        *((number, None) for number in ("+1", ".5", "1.", "\u0663", "9" * 4301)),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+async def test_what_is_no_number_of_seconds_is_not_guessed_at(
+    service: Service, number: str, code: str | None
+) -> None:
+    answer = await _delayed(service, number)
+
+    assert answer.problem == ("invalid_email" if code else "malformed_json")
+    assert not code or answer.errors == [("/delay_seconds", code)]
+    assert (await service.get("/v1/emails")).json["data"] == []
+
+
+async def _delayed(service: Service, number: str) -> Answer:
+    body = f'{{"from": "a@b.com", "to": "c@d.com", "text": "x", "delay_seconds": {number}}}'
+    return await service.post("/v1/emails", body, Content_Type="application/json")

@@ -18,13 +18,12 @@ GROWTH = 4
 _ATTRIBUTES = r"""(?:[^>=]++|=\s*+(?:"[^"]*+"?+|'[^']*+'?+)?+)*+"""
 _TOKEN = re.compile(
     rf"""
-    (?P<text> [^<]++ )
+    (?P<text> (?: [^<]++ | < (?![a-z!?/]) )++ )
   | <!--  .*? (?: --> | \Z )
   | <(?P<dropped> script | style | title | noembed | noframes | template | xmp )
         (?=[\s/>]) {_ATTRIBUTES} .*? (?: </(?P=dropped)(?=[\s/>]) [^>]*+ >?+ | \Z )
   | <(?P<tag> /?[a-z][a-z0-9]*+ ) (?P<attributes> {_ATTRIBUTES} ) (?P<end> > )?+
   | <[!?/] [^>]*+ >?+
-  | (?P<stray> < )
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII | re.DOTALL,
 )
@@ -48,7 +47,7 @@ def from_html(html: str) -> str:
     """
     page = _Page()
     for match in _TOKEN.finditer(html):
-        if (text := match["text"] or match["stray"]) is not None:
+        if (text := match["text"]) is not None:
             page.write(_decoded(text))
         elif match["end"]:  # a tag that the input's end cuts off means nothing (HTML §13.2.5)
             page.tag(match["tag"].lower(), match["attributes"])

@@ -67,7 +67,7 @@ _PLAIN = bytes(range(32, 127)) + b"\t\n\r"
 # In a file name also what turns the reading direction: "gpj.exe" must not look like "exe.jpg".
 _NOT_NAME = re.compile("[/\\\\:\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DEVICE = re.compile(
-    r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\..*)?",
+    r"(?:con|prn|aux|nul|clock\$|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3]) *(?:\..*)?",
     re.IGNORECASE,
 )
 

@@ -16,6 +16,7 @@ from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.rules import FILE_LIMIT, no_room
 from undosend.doors.http import answers
 from undosend.doors.http.forms import Form, Part, boundary_of
+from undosend.doors.http.framing import announced
 from undosend.doors.http.judging import escaped
 from undosend.doors.http.mail import OneEmail
 from undosend.doors.http.payloads import file_of
@@ -49,9 +50,8 @@ class AttachmentsHandler(OneEmail):
         if "Idempotency-Key" in self.request.headers:
             return  # it may have been attached, and sent, long ago
         email = await self.drafts.editable(self.account, self.path_args[0], self.if_match())
-        length = self.request.headers.get("Content-Length", "")
         frame = _FRAME if self._form else 0
-        size = max(0, int(length) - frame) if length.isdigit() else 0
+        size = max(0, announced(self.request.headers) - frame)
         if refusal := no_room(email.content, email.attachments, size):
             raise refusal
 

@@ -20,6 +20,7 @@ from tornado.web import HTTPError, RequestHandler
 from undosend.domain.access import Caller, Scope
 from undosend.domain.errors import Overloaded, Unauthorized, UndosendError
 from undosend.domain.quota import UNMETERED, Quota
+from undosend.doors.http import framing
 from undosend.doors.http.limits import Limits, Meter
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
@@ -93,7 +94,8 @@ class Handler(Receiver):
     @property
     def base_url(self) -> str:
         """Return the address under which this client reached us."""
-        return f"{self.request.protocol}://{self.request.host}"
+        # Host may be there and empty (RFC 9112 §3.2).
+        return f"{self.request.protocol}://{self.request.host or 'localhost'}"
 
     def set_default_headers(self) -> None:
         """Leave no trace of what we run, and let nobody guess types or keep copies."""
@@ -122,6 +124,8 @@ class Handler(Receiver):
 
     def prepare(self) -> Awaitable[None] | None:
         """Refuse who may not ask, and a body that is known to be too large, before it is read."""
+        if framing.comes_too_late(self.request):
+            raise HTTPError(400)
         method = self.request.method or ""
         if method == "OPTIONS":
             return None
@@ -189,12 +193,19 @@ class Handler(Receiver):
             self._left.set_result(None)
         super().on_connection_close()
 
-    def parameter(self, name: str) -> str | None:
-        """Return the query parameter as it was given; more than once is a mistake."""
+    def values(self, name: str) -> list[str]:
+        """Return every value of the query parameter, exactly as it was given."""
+        # Not by get_query_arguments, which puts spaces for control characters.
+        if framing.BAD_ESCAPE.search(self.request.query):
+            raise BadRequest("bad_parameter", "A percent sign is written %25 in a URL.")
         try:
-            given = self.get_query_arguments(name, strip=False)
-        except HTTPError:
+            return [value.decode() for value in self.request.query_arguments.get(name, ())]
+        except UnicodeDecodeError:
             raise BadRequest("bad_parameter", f"{name} is not UTF-8.") from None
+
+    def parameter(self, name: str) -> str | None:
+        """Return the query parameter; more than once is a mistake."""
+        given = self.values(name)
         if len(given) > 1:
             raise BadRequest("bad_parameter", f"{name} is there more than once.")
         return given[0] if given else None
@@ -237,7 +248,7 @@ class Handler(Receiver):
         if value == "*":
             return None
         digits = value.strip('"')
-        if value != f'"{digits}"' or not (digits.isascii() and digits.isdigit()) or len(digits) > 9:
+        if value != f'"{digits}"' or not re.fullmatch("0|[1-9][0-9]{0,8}", digits):
             raise BadRequest("bad_parameter", 'If-Match takes one ETag as it was given, like "3".')
         return int(digits)
 
@@ -270,7 +281,10 @@ class Handler(Receiver):
         error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
         self.problem_code = error.code
         self.set_status(KINDS[error.code].status)
+        if self.read_on():
+            self.set_header("Connection", "close")
         self.refuse(error)
+        self.answered()
 
     def refuse(self, error: UndosendError) -> None:
         """Finish with the problem document; the status is set."""

@@ -26,6 +26,7 @@ from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.payloads import EmailIn
 from undosend.doors.http.problems import BadRequest, problem
+from undosend.doors.http.raw_input import no_envelope
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.outbox import GroupOutcome, Outbox
 from undosend.spool.port import Receipt
@@ -63,10 +64,11 @@ class BatchHandler(MailHandler):
         manner = self.request.headers.get("x-batch-validation")
         if manner not in {None, "strict", "permissive"}:
             raise BadRequest("bad_parameter", "x-batch-validation takes strict or permissive.")
+        no_envelope(self)
         async with self.turn() as turn:
             if not turn.earlier and (refused := self.admit(anew=False)):
                 await refused
-            submissions = self._submissions()
+            submissions = await self._submissions()
             if turn.earlier:
                 answers = await self._as_before(turn.earlier, submissions)
             else:
@@ -80,7 +82,7 @@ class BatchHandler(MailHandler):
                     )
         self.answer(self._told(answers, apart=manner == "permissive"))
 
-    def _submissions(self) -> Sequence[Submission | UndosendError]:
+    async def _submissions(self) -> Sequence[Submission | UndosendError]:
         """Return what the body asks for; items without a group share one that is made for them."""
         items = self.json_body()
         if not isinstance(items, list):
@@ -90,7 +92,11 @@ class BatchHandler(MailHandler):
             detail = f"A batch has 1 to {MOST} emails."
             raise InvalidEmail([FieldError("", "out_of_range", detail)])
         group_id = new_id("gr", self.now)
-        return [self._submission(item, group_id) for item in items]
+        submissions = []
+        for item in items:
+            submissions.append(self._submission(item, group_id))
+            await asyncio.sleep(0)  # a hundred emails may take a second to judge
+        return submissions
 
     def _submission(self, item: Any, group_id: str) -> Submission | UndosendError:
         try:

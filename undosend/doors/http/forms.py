@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from multipart import MultipartError, PushMultipartParser, parse_options_header
 
 from undosend.doors.http.problems import BadRequest
 
 _MOST_PARTS = 100
-_FIELD_LIMIT = 1024
+_AS_IT_IS = frozenset({"7bit", "8bit", "binary"})
 
 
 @dataclass(slots=True)
@@ -53,11 +54,19 @@ class Form:
                 if isinstance(event, bytes | bytearray):
                     self._parts[-1].body += event
                 elif event is not None:
-                    kind = event.header("Content-Type")
-                    self._parts.append(Part(event.name, event.filename, kind))
+                    self._begin(event)
         except MultipartError as error:
             self._trouble = str(error.args[0] if error.args else error)
             self._parts.clear()
+
+    def _begin(self, head: Any) -> None:
+        names = [name.lower() for name, _ in head.headerlist]
+        coding = head.header("Content-Transfer-Encoding", "binary").strip().lower()
+        if len(set(names)) < len(names):
+            raise MultipartError("A part has a header twice")
+        if coding not in _AS_IT_IS:
+            raise MultipartError(f"A part is in {coding[:32]}; send it as it is (RFC 7578 §4.7)")
+        self._parts.append(Part(head.name, head.filename, head.header("Content-Type")))
 
     def parts(self) -> list[Part]:
         """Return the parts, once all has arrived.

@@ -7,6 +7,7 @@ it is what Resend's clients page with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -27,6 +28,7 @@ PARAMETERS = FILTERS | {"limit", "after", "before"}
 
 _MOST_WORDS = 10
 _LONGEST_QUERY = 500
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,10 @@ class Finder:
             BadRequest: it names the parameter and says what that takes.
         """
         query = self._query
+        for name, value in query.items():
+            if found := _CONTROL.search(value):
+                detail = f"{name} holds the control character U+{ord(found[0]):04X}."
+                raise BadRequest("bad_parameter", detail)
         after, before = self._cursor("after"), self._cursor("before")
         if after and before:
             raise BadRequest("bad_parameter", "Give after or before, not both.")

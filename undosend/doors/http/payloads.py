@@ -109,19 +109,30 @@ def _bytes(value: Any) -> bytes:
     """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
     match value:
         case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
-            octets = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
-            if not _is_octets(octets):
+            listed = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
+            if not _is_octets(listed):
                 detail = "A list of numbers must be octets, from 0 to 255 each."
                 raise _wrong("invalid_type", detail)
-            return bytes(octets)
+            return bytes(listed)
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
-        return binascii.a2b_base64(value, strict_mode=True)
+        octets = binascii.a2b_base64(value, strict_mode=True)
     except (ValueError, binascii.Error):
-        raise _wrong(
-            "invalid_base64", "This is not base64 (RFC 4648 §4, padded, no line ends)."
-        ) from None
+        octets = None
+    if octets is None or not _is_canonical(value, octets):
+        raise _wrong("invalid_base64", "This is not base64 (RFC 4648 §4, padded, no line ends).")
+    return octets
+
+
+def _is_canonical(text: str, octets: bytes) -> bool:
+    """Tell whether no other text stands for the octets (RFC 4648 §3.5, §4).
+
+    The library's strict mode still takes padding that nothing needs, and padded bits that are set.
+    """
+    left = len(octets) % 3
+    last = binascii.b2a_base64(octets[len(octets) - left :], newline=False)
+    return len(text) == 4 * -(-len(octets) // 3) and (not left or text[-4:].encode() == last)
 
 
 def _is_octets(numbers: list[Any]) -> bool:

@@ -121,11 +121,8 @@ def _asked(handler: Handler) -> Mapping[str, Any]:
     asked: dict[str, Any] = {
         name: handler.parameter(name) for name in query if name not in ENVELOPE
     }
-    for name, header in _HEADERS.items():
-        # Repeated headers may come as one, with commas (RFC 9110 §5.3); no address has one.
-        headers = ",".join(handler.request.headers.get_list(header))
-        values = [value.strip() for value in headers.split(",") if value.strip()]
-        values += handler.get_query_arguments(name, strip=False)
+    for name in _HEADERS:
+        values = [*_in_header(handler, name), *handler.values(name)]
         if values:
             asked[name] = values if name == "rcpt_to" else values[0]
         if name == "mail_from" and len(values) > 1:
@@ -135,3 +132,16 @@ def _asked(handler: Handler) -> Mapping[str, Any]:
     if "draft" in asked:
         asked["draft"] = {"true": True, "false": False}.get(asked["draft"], asked["draft"])
     return asked
+
+
+def _in_header(handler: Handler, name: str) -> list[str]:
+    """Return the addresses that the header of this name gives."""
+    header = _HEADERS[name]
+    lines = handler.request.headers.get_list(header)
+    # Repeated headers may come as one, with commas (RFC 9110 §5.3); no address has one.
+    values = [value.strip() for value in ",".join(lines).split(",")]
+    if not "".join(lines).isascii():
+        detail = f"{header} is not ASCII; in the query {name} may be, with percent signs."
+        raise BadRequest("bad_parameter", detail)
+    # A header that says nothing is a mistake, and not as if it were not there.
+    return [value for value in values if value] or values[: len(lines)]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Any
+from typing import Any, ClassVar
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import RequestHandler, stream_request_body
 
 from undosend.domain.errors import Overloaded, TooLarge
+from undosend.doors.http import framing
 from undosend.doors.http.problems import BadRequest
 from undosend.doors.http.room import SMALL, Pace, Room
 from undosend.doors.http.strict_json import decode
@@ -37,7 +38,11 @@ class Receiver(RequestHandler):
     body_limit: int = SMALL
     """Octets a body may have; more only where there is content."""
 
+    unwanted_seconds: ClassVar[float] = 30
+    """How long a body may take that was refused before it had arrived."""
+
     _hang_up: asyncio.TimerHandle | None = None
+    _rest: framing.Rest | None = None
     _body: bytearray | None = None
     _arrived = 0
     _taken = 0
@@ -59,16 +64,15 @@ class Receiver(RequestHandler):
         Raises:
             TooLarge, Overloaded: it was not read.
         """
-        length = self.request.headers.get("Content-Length", "")
-        if not length and "Transfer-Encoding" not in self.request.headers:
+        headers = self.request.headers
+        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
             return
         self._pace = Pace()
         self._hurry()
-        if not length.isdigit():
-            return
-        if int(length) > self.body_limit:
+        length = framing.announced(headers)
+        if length > self.body_limit:
             raise self.over_limit()
-        if int(length) > SMALL and not self._makes_room(int(length)):
+        if length > SMALL and not self._makes_room(length):
             raise Overloaded(_NO_ROOM)
 
     def data_received(self, chunk: bytes) -> None:
@@ -83,6 +87,8 @@ class Receiver(RequestHandler):
     def fits(self, octets: int) -> bool:
         """Count octets of the body that have come; tell whether they are to be kept."""
         self._arrived += octets
+        if self._rest:  # it was refused already, and its room given back
+            return False
         if self.too_large:
             self._gives_back()
         elif self._arrived > max(SMALL, self._taken) and not self._no_room:
@@ -149,8 +155,22 @@ class Receiver(RequestHandler):
         """Return the error of a body that is."""
         return TooLarge(f"A body may have {self.body_limit} octets here.", self.body_limit)
 
+    def read_on(self) -> bool:
+        """Let what is still to come be read and forgotten; tell whether nothing else will be."""
+        self._rest = framing.keep_reading(self.request, self.body_limit)
+        return self._rest is not None and self._rest.last
+
+    def answered(self) -> None:
+        """Give what is still to come of a refused body its time, now that the answer is there."""
+        connection = self.request.connection
+        if self._rest and isinstance(connection, HTTP1Connection):
+            loop = asyncio.get_running_loop()
+            self._hang_up = loop.call_later(self.unwanted_seconds, connection.close)
+            self._rest.answered()
+
     def on_finish(self) -> None:
         """Let the connection live, and others have the room."""
+        framing.last_one(self.request)
         self._waits_no_more()
         self._gives_back()
 
@@ -160,6 +180,8 @@ class Receiver(RequestHandler):
         A body that is being worked with stays in memory until that ends.
         """
         self._waits_no_more()
+        if self._rest:
+            self._rest.over()
         if not self._in_use:
             self._gives_back()
         super().on_connection_close()
