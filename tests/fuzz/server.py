@@ -55,22 +55,18 @@ class Server:
         async with running(settings) as service:
             self.url = service.url
             self._ready.set()
-            pulse = asyncio.create_task(self._pulse())
+            self._beat(time.thread_time())
             await stop.wait()
-            pulse.cancel()
 
-    async def _pulse(self) -> None:
-        """Measure what the loop does between two turns of ours, in time of this thread alone.
+    def _beat(self, before: float) -> None:
+        """Measure what the loop did since our last turn, in time of this thread alone.
 
         A wall clock would count what the machine does for others.
         """
-        before = time.thread_time()
-        while True:
-            await asyncio.sleep(_PULSE)
-            after = time.thread_time()
-            if after - before > self.away[0]:
-                self.away = (after - before, self.now)
-            before = after
+        after = time.thread_time()
+        if after - before > self.away[0]:
+            self.away = (after - before, self.now)
+        self._loop.call_later(_PULSE, self._beat, after)
 
 
 @contextmanager
