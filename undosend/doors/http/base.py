@@ -267,10 +267,12 @@ class Handler(Receiver):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with the problem that the error is."""
-        error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
+        raised = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        error = _as_ours(raised, status_code)
         self.problem_code = error.code
         self.set_status(KINDS[error.code].status)
         self.refuse(error)
+        _let_go(raised)
 
     def refuse(self, error: UndosendError) -> None:
         """Finish with the problem document; the status is set."""
@@ -323,6 +325,16 @@ def _only_json(accept: str) -> bool:
     """
     ranges = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
     return ranges == {"application/json"}
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of the frames it went through: one that names the error would live in a circle.
+
+    A large body in such a frame would stay until the collector comes, which is not often.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _as_ours(error: BaseException | None, status: int) -> UndosendError:
