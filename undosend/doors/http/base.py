@@ -23,7 +23,7 @@ from undosend.domain.quota import UNMETERED, Quota
 from undosend.doors.http.limits import Limits, Meter
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
-from undosend.doors.http.receiving import Receiver
+from undosend.doors.http.receiving import Receiver, let_go
 
 log = structlog.get_logger(__name__)
 
@@ -272,7 +272,7 @@ class Handler(Receiver):
         self.problem_code = error.code
         self.set_status(KINDS[error.code].status)
         self.refuse(error)
-        _let_go(raised)
+        let_go(raised)
 
     def refuse(self, error: UndosendError) -> None:
         """Finish with the problem document; the status is set."""
@@ -325,16 +325,6 @@ def _only_json(accept: str) -> bool:
     """
     ranges = {one.partition(";")[0].strip().lower() for one in accept.split(",")}
     return ranges == {"application/json"}
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Let go of the frames it went through: one that names the error would live in a circle.
-
-    A large body in such a frame would stay until the collector comes, which is not often.
-    """
-    while error is not None:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
 
 
 def _as_ours(error: BaseException | None, status: int) -> UndosendError:
