@@ -238,7 +238,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60)
     options.add_argument("--times", type=float, default=4, help="the rate that it takes")
-    options.add_argument("--lines", type=int, default=2000, help="connections of the load, at most")
+    options.add_argument("--lines", type=int, default=1000, help="connections of the load, at most")
     options.add_argument("--slow", type=int, default=300, help="clients that never finish")
     options.add_argument("--tree", type=Path, default=HERE, help="the checkout; default: this")
     given = options.parse_args()

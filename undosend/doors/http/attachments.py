@@ -62,6 +62,11 @@ class AttachmentsHandler(OneEmail):
         elif self.fits(len(chunk)):
             self._form.feed(chunk)
 
+    def drop_body(self) -> None:
+        """Forget what has come, in a form or not."""
+        super().drop_body()
+        self._form = None
+
     def fingerprint(self) -> str:
         """Return a hash of the files, as forms say the same with other boundaries."""
         if self._form is None:

@@ -24,7 +24,7 @@ from undosend.doors.http import framing
 from undosend.doors.http.limits import Limits, Meter
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
-from undosend.doors.http.receiving import Receiver
+from undosend.doors.http.receiving import Receiver, let_go
 
 log = structlog.get_logger(__name__)
 
@@ -278,13 +278,15 @@ class Handler(Receiver):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with the problem that the error is."""
-        error = _as_ours(kwargs["exc_info"][1] if "exc_info" in kwargs else None, status_code)
+        raised = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        error = _as_ours(raised, status_code)
         self.problem_code = error.code
         self.set_status(KINDS[error.code].status)
         if self.read_on():
             self.set_header("Connection", "close")
         self.refuse(error)
         self.answered()
+        let_go(raised)
 
     def refuse(self, error: UndosendError) -> None:
         """Finish with the problem document; the status is set."""

@@ -71,15 +71,15 @@ class MailHandler(Handler):
             return None
         try:
             self.outbox.admit()
-        except Overloaded as refusal:
-            return self._refused_later(refusal)
+        except Overloaded:
+            return self._refused_later()
         return None
 
-    async def _refused_later(self, refusal: Overloaded) -> None:
+    async def _refused_later(self) -> None:
         now = self.now
         spread = now * _SPREADS % SECOND  # who was refused together shall not come back together
         await self.desk.view.clock.sleep_until(now + REFUSAL_TAKES // 2 + spread)
-        raise refusal
+        raise Overloaded  # a new one: that of the caller would keep its frame, and the body, alive
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn]:

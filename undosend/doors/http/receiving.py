@@ -31,6 +31,16 @@ _TELLING = (
 _NO_ROOM = "Too many large requests are on their way in. Nothing was done; try again."
 
 
+def let_go(error: BaseException | None) -> None:
+    """Let go of the frames the error went through: one that names it would live in a circle.
+
+    A large body in such a frame would stay until the collector comes, which is not often.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 @stream_request_body
 class Receiver(RequestHandler):
     """A request handler's body. A small one always finds room; a large one may have to wait."""
@@ -183,8 +193,19 @@ class Receiver(RequestHandler):
         if self._rest:
             self._rest.over()
         if not self._in_use:
+            self.drop_body()
             self._gives_back()
+            if self.ui:  # it names the handler; where one is finished, Tornado drops it
+                self.ui.clear()
         super().on_connection_close()
+        body: asyncio.Future[None] | None = getattr(self.request, "_body_future", None)
+        if body and body.done() and not body.cancelled() and (left := body.exception()):
+            # Tornado's error names, in the frame that heard of it, the request that has it.
+            asyncio.get_running_loop().call_soon(let_go, left)
+
+    def drop_body(self) -> None:
+        """Forget what has come: nobody will ask for it."""
+        self._body = None
 
     def _hurry(self) -> None:
         """Close the connection when nothing more of the body has come for too long."""
