@@ -42,7 +42,7 @@ schemathesis.openapi.format("letter", st.builds(LETTER.format, MAILBOXES, MAILBO
 
 BEYOND_ANY_SCHEMA = {
     # What depends on the time of day, and on other members,
-    "out_of_range": {"/scheduled_at", "/expires_at", "/default_delay_seconds"},
+    "out_of_range": {"/scheduled_at", "/expires_at", "/default_delay_seconds", "/name"},
     "invalid_time": {"/scheduled_at", "/expires_at"},  # February has no 30th
     "conflicting_members": {"/delay_seconds", "/scheduled_at", "/expires_in_days"},
     # ... on the grammar of domains,
