@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,16 @@ from pydantic import AliasChoices, BaseModel
 
 from tests.http import stages
 from tests.http.service import Answer, Service, serving
-from undosend.domain.access import EVERY
+from undosend.domain.access import EVERY, Scope
 from undosend.domain.clock import SECOND, ManualClock
+from undosend.doors.http.answers import STANDING
 from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.key_payloads import KeyIn, KeyRotationIn
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagIn, TimingIn
 from undosend.doors.http.problems import KINDS, problem
 from undosend.doors.http.routes import routes
+from undosend.doors.http.tokens import TokenIn
 from undosend.hub import Hub
 from undosend.keyring import Wish
 from undosend.settings import data
@@ -33,7 +35,7 @@ CONTRACT = data("api-spec") / "openapi.yaml"
 DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
 COMPONENTS = DOCUMENT["components"]
 METHODS = ("get", "post", "patch", "delete")
-MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn, KeyIn, KeyRotationIn)
+MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn, KeyIn, KeyRotationIn, TokenIn)
 PROBLEM = "application/problem+json"
 THE_DAY_IT_WAS_WRITTEN = 1_795_426_200 * SECOND
 """2026-11-23T09:30:00Z, when all that happens in the document's examples."""
@@ -188,6 +190,50 @@ def test_every_route_is_in_the_document(service: Service) -> None:
     assert lost == []
 
 
+def test_every_method_of_every_route_says_which_scope_it_needs(service: Service) -> None:
+    silent = [
+        f"{method} {spec.name}"
+        for spec in _table(service)
+        for method in _methods(spec.handler_class)
+        if method.upper() not in _needs(spec)
+    ]
+
+    assert silent == []
+
+
+def test_the_document_says_which_scope_a_call_needs(service: Service) -> None:
+    table = _table(service)
+    for path, method, operation in operations():
+        spec = next(spec for spec in table if spec.regex.match(filled(path)))
+        needed = _needs(spec)[method.upper()]
+        assert operation.get("x-scope") == needed, operation["operationId"]
+        assert operation.get("security") == (None if needed else []), operation["operationId"]
+        refusals = {"401", "403", "429"} if needed else {"403"}
+        assert refusals <= operation["responses"].keys(), operation["operationId"]
+
+
+def _needs(spec: Any) -> Mapping[str, Scope | None]:
+    """Return what the handler of the route needs, which the table says where it differs."""
+    if scope := (spec.kwargs or {}).get("scope"):
+        return {"POST": scope}
+    needs: Mapping[str, Scope | None] = spec.handler_class.needs
+    return needs
+
+
+def test_the_document_names_every_scope() -> None:
+    named = {operation.get("x-scope") for _, _, operation in operations()} - {None}
+
+    assert named <= set(Scope)
+    for scope in Scope:
+        assert f"| `{scope}` |" in DOCUMENT["info"]["description"]
+
+
+def test_who_may_not_read_is_shown_what_the_document_says() -> None:
+    standing = COMPONENTS["schemas"]["EmailStanding"]
+
+    assert set(standing["properties"]) == set(standing["required"]) == STANDING
+
+
 def filled(path: str) -> str:
     """Return a path that a request can have."""
     return path.format(
@@ -269,6 +315,8 @@ async def test_every_example_of_a_request_is_taken(
     timed = "delay_seconds" in body and method == "PATCH"
     email_id = await (stages.held if timed else stages.draft)(service)
     where = path.replace("{id}", email_id)
+    if "email_id" in body:
+        body = body | {"email_id": email_id}
     headers = {"Content-Type": "text/plain" if kind == "*/*" else kind}
     if "{key_id}" in path:
         key, text = await service.keyring.create(Wish("ours", scopes=EVERY))
@@ -380,6 +428,7 @@ async def test_the_other_problems_are_described(service: Service) -> None:
     answers = {
         "malformed_json": await service.post(f"{here}/send", "{", Content_Type="application/json"),
         "bad_parameter": await service.post(f"{here}/send?x=1"),
+        "forbidden": await service.post(f"{here}/send", Host="undosend.example"),
         "not_found": await service.post("/v1/emails/em_x/send"),
         "version_mismatch": await service.call("POST", f"{here}/send", {}, headers=stale),
         "unsupported_media_type": await service.post(f"{here}/send", "x"),

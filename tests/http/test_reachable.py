@@ -20,9 +20,11 @@ from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
 from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
 from undosend.devinbox import DevInbox
-from undosend.domain.access import DEFAULT_ACCOUNT, EVERY, Caller
+from undosend.domain.access import DEFAULT_ACCOUNT, EVERY, Caller, Scope
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import RateLimited, Unavailable
+from undosend.domain.keys import Key, new_secret
+from undosend.doors.http.answers import STANDING
 from undosend.doors.http.limits import UNDO_SHARE, Limits, Meter, Ration
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
@@ -40,14 +42,23 @@ NO_PLACES = {
     "file": "no_such",
 }
 KEY = ("Idempotency-Key", "a-key")
+KEY_ID, SECRET, DIGEST = new_secret(0)
+SHOWN = ("Authorization", f"Bearer {SECRET}")
+NOT_OURS = ("Authorization", "Bearer nonsense")
+ELSEWHERE = ("Host", "undosend.example")
 TEXT = ("Content-Type", "text/plain")
 FILE = "?filename=report.txt"
+LOST = {"email_id": NO_PLACES["id"]}
 Stage = Callable[[Service], Awaitable[str | Mapping[str, str]]]
 """Returns the email's id, or everything that stands in the path by name."""
 
 
 async def nothing(service: Service) -> Mapping[str, str]:
     return {}
+
+
+async def anywhere(service: Service) -> Mapping[str, str]:
+    return NO_PLACES | PLACES
 
 
 async def nowhere(service: Service) -> Mapping[str, str]:
@@ -134,6 +145,17 @@ async def read(service: Service) -> None:
     """Leave everything as it is."""
 
 
+def locked(*scopes: Scope, senders: tuple[str, ...] | None = None) -> Callable[[Service], Any]:
+    """Return what lets nobody in from now on without the one key, which is for this."""
+    key = Key(KEY_ID, DEFAULT_ACCOUNT, "the key", DIGEST, frozenset(scopes), senders)
+
+    async def lock(service: Service) -> None:
+        await service.keyring._store.add(key)
+        await service.keyring.load()
+
+    return lock
+
+
 @dataclass(frozen=True)
 class Call:
     """What to ask about which email, and what is done to the service before."""
@@ -143,6 +165,25 @@ class Call:
     query: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     first: Callable[[Service], Any] = read
+
+
+BREAKABLE = ("add", "change", "change_group", "get", "page", "history", "files", "attachment")
+
+
+def broken_by(mistake: Exception) -> Callable[[Service], Any]:
+    async def fail(*_: Any, **__: Any) -> None:
+        raise mistake
+
+    def fail_now(*_: Any, **__: Any) -> None:
+        raise mistake
+
+    async def broken(service: Service) -> None:
+        for name in ("listed", "get", "create", "rotate", "revoke"):
+            setattr(service.keyring, name, fail_now)
+        for name in BREAKABLE:
+            setattr(service.spool, name, fail)
+
+    return broken
 
 
 CALLS = {
@@ -160,6 +201,11 @@ CALLS = {
     ("revokeKey", "200"): Call(keyed),
     ("undoGroup", "200"): Call(grouped),
     ("cancelGroup", "200"): Call(grouped),
+    ("createToken", "201"): Call(body={"group_id": "ours", "scopes": ["read"]}),
+    ("createToken", "404"): Call(body=LOST),
+    ("createToken", "500"): Call(body=LOST, first=broken_by(ZeroDivisionError())),
+    ("createToken", "503"): Call(body=LOST, first=broken_by(Unavailable())),
+    ("createTicket", "201"): Call(),
     ("getUndoPage", "200"): Call(linked),
     ("undoByLink", "200"): Call(linked),
     ("undoByLink", "409"): Call(linked_and_canceled),
@@ -211,59 +257,53 @@ OF_A_KIND = {("getDocsFile", "text/css"): Call(style_sheet)}
 """The same for answers of one media type, of several that there are."""
 
 
-BREAKABLE = ("add", "change", "change_group", "get", "page", "history", "files", "attachment")
+def good_call(operation: str) -> Call:
+    return next(call for (name, code), call in CALLS.items() if name == operation and code < "304")
 
 
-def broken_by(mistake: Exception) -> Callable[[Service], Any]:
-    async def fail(*_: Any, **__: Any) -> None:
-        raise mistake
-
-    def fail_now(*_: Any, **__: Any) -> None:
-        raise mistake
-
-    async def broken(service: Service) -> None:
-        for name in ("listed", "get", "create", "rotate", "revoke"):
-            setattr(service.keyring, name, fail_now)
-        for name in BREAKABLE:
-            setattr(service.spool, name, fail)
-
-    return broken
-
-
+@dataclass(frozen=True)
 class Everybody:
     """A porter who lets everybody in, as who has the key."""
 
+    key_id: str
+
     def admit(self, *_: object) -> Caller:
-        return Caller(key_id="key")
+        return Caller(key_id=self.key_id)
 
 
 class Shared(Limits):
     """Limits in which undo links are the key's, too."""
 
+    key_id: str
+
     def of_link(self, _: str) -> Meter:
-        return self.of_key("key", undo=True)
+        return self.of_key(self.key_id, undo=True)
 
 
 def limited(*, spent: bool) -> Callable[[Service], Any]:
     async def limit(service: Service) -> None:
         limits = Shared(service.clock, service.keyring, Ration(per_minute=2))
+        key, _ = await service.keyring.create(Wish("everybody's", scopes=EVERY))
+        limits.key_id = key.id
         door = service.server.request_callback
-        vars(door).update(porter=Everybody(), limits=limits)
+        vars(door).update(porter=Everybody(key.id), limits=limits)
         for undo in (True, False):
             for _ in range(2 * UNDO_SHARE if spent else 0):
                 with suppress(RateLimited):
-                    limits.of_key("key", undo=undo).charge()
+                    limits.of_key(key.id, undo=undo).charge()
 
     return limit
 
 
 def usual(operation: str, status: str) -> Call | None:
     """Return how any call gets this answer; None where that is not the same for all."""
-    good = next(call for (name, code), call in CALLS.items() if name == operation and code < "304")
+    good = good_call(operation)
     json = (("Content-Type", "application/json"),)
     calls = {
         "304": Call(good.stage, headers=(("If-None-Match", "*"),)),
         "400": Call(good.stage, good.body, query="?nonsense=1"),
+        "401": replace(good, headers=(*good.headers, NOT_OURS), first=locked()),
+        "403": replace(good, stage=anywhere, headers=(*good.headers, ELSEWHERE)),
         "404": Call(nowhere, good.body),
         "412": Call(good.stage, good.body, headers=(("If-Match", '"99"'),)),
         "413": Call(good.stage, headers=(*json, ("Content-Length", str(BODY_LIMIT + 1)))),
@@ -320,7 +360,7 @@ async def answered(
         there = await call.stage(service)
         names = {"id": there} if isinstance(there, str) else there
         where = path.format(**PLACES | dict(names)) + call.query
-        if key := dict(names).get("key"):
+        if (key := dict(names).get("key")) and "Authorization" not in dict(call.headers):
             call = replace(call, headers=(*call.headers, ("Authorization", f"Bearer {key}")))
         await call.first(service)
         for _ in range(times):
@@ -375,6 +415,49 @@ async def test_a_header_that_is_not_always_there_can_be_had(
     schema = resolved(response["headers"][header])["schema"]
     value = answer.headers[header]
     fits(int(value) if schema.get("type") == "integer" else value, schema)
+
+
+def scoped() -> Iterator[Any]:
+    for path, method, operation in operations():
+        if scope := operation.get("x-scope"):
+            call = path, method, operation["operationId"], Scope(scope)
+            yield pytest.param(*call, id=operation["operationId"])
+
+
+@pytest.mark.parametrize(("path", "method", "operation", "scope"), list(scoped()))
+async def test_a_call_takes_a_key_with_no_other_scope_than_its_own(
+    path: str, method: str, operation: str, scope: Scope, *, inbox: DevInbox
+) -> None:
+    call = replace(good_call(operation), first=locked(scope))
+
+    answer = await answered(
+        path, method, replace(call, headers=(*call.headers, SHOWN)), inbox=inbox
+    )
+
+    assert (operation, str(answer.status)) in CALLS
+    assert answer.status < 300
+    assert_looks_as_described(answer, path, method)
+    if scope is not Scope.READ and answer.body:
+        assert tells_nothing(answer.json)
+
+
+def tells_nothing(body: Any) -> bool:
+    """Tell whether the answer has no email in it, or only where it stands."""
+    emails = [body, *(body["data"] if body["object"] == "list" else ())]
+    return all(one.keys() == STANDING for one in emails if one.get("object") == "email")
+
+
+@pytest.mark.parametrize(("path", "method", "operation", "scope"), list(scoped()))
+async def test_a_call_takes_no_key_that_has_every_scope_but_its_own(
+    path: str, method: str, operation: str, scope: Scope, *, inbox: DevInbox
+) -> None:
+    others = [other for other in Scope if other is not scope]
+    call = replace(good_call(operation), first=locked(*others))
+
+    answer = await answered(path, method, replace(call, headers=(*call.headers, SHOWN)), inbox)
+
+    assert answer.problem == "insufficient_scope"
+    assert f"the scope {scope}," in answer.json["detail"]
 
 
 def test_no_call_is_listed_in_vain() -> None:

@@ -16,20 +16,25 @@ from tests.http.test_reachable import (
     CALLS,
     FILE,
     KEY,
+    LOST,
+    SHOWN,
     TEXT,
     Call,
     Stage,
     answered,
     broken_by,
     busy,
+    good_call,
     linked,
     linked_and_canceled,
+    locked,
     nothing,
     usual,
 )
 from tests.relay_double import DROP
 from tests.test_openapi import PROBLEM, operations, resolved
 from undosend.devinbox import DevInbox
+from undosend.domain.access import EVERY
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import Overloaded
 
@@ -74,7 +79,16 @@ async def filled(service: Service) -> None:
 
 DRAFT = {"draft": True}
 BATCH, EMAIL = "/v1/emails/batch", "/v1/emails/{id}"
+LOCKS = {
+    "insufficient_scope": locked(),
+    "sender_not_allowed": locked(*EVERY, senders=("another.example",)),
+}
+"""What the key that is shown is for, where that is the problem."""
 CODES: dict[tuple[str, str], Call] = {
+    ("createEmail", "sender_not_allowed"): Call(
+        body=LETTER, headers=(SHOWN,), first=LOCKS["sender_not_allowed"]
+    ),
+    ("createToken", "overloaded"): Call(body=LOST, first=broken_by(Overloaded())),
     ("createEmail", "idempotency_mismatch"): Call(
         spent("/v1/emails", nothing, DRAFT), LETTER, headers=(KEY,)
     ),
@@ -107,7 +121,9 @@ def bringing(operation: str, path: str, status: str, code: str) -> Call | None:
     """Return the call that gets the problem."""
     if call := CODES.get((operation, code)):
         return call
-    good = next(call for (name, told), call in CALLS.items() if name == operation and told < "304")
+    good = good_call(operation)
+    if code in LOCKS:
+        return replace(good, headers=(*good.headers, SHOWN), first=LOCKS[code])
     match code:
         case "malformed_json":
             return replace(good, body="{", query="", headers=(JSON,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from tornado.routing import URLSpec
@@ -44,6 +45,8 @@ def key_routes(desk: KeyDesk) -> list[URLSpec]:
 
 class KeyHandler(Handler):
     """A handler of keys; all of it needs the admin scope."""
+
+    needs = MappingProxyType({"GET": Scope.ADMIN, "POST": Scope.ADMIN})
 
     def initialize(self, *, desk: KeyDesk) -> None:
         """Take the collaborators that the route table gives."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import MappingProxyType
 
 from undosend.devinbox import DevInbox
+from undosend.domain.access import Scope
 from undosend.doors.http import answers
 from undosend.doors.http.base import OPEN, Handler
 
@@ -62,6 +64,8 @@ class DevInboxHandler(Handler):
     """``/dev/inbox``: what the development relay took, with ``--dev`` only."""
 
     parameters = frozenset({"limit"})
+
+    needs = MappingProxyType({"GET": Scope.ADMIN, "DELETE": Scope.ADMIN})
 
     def initialize(self, *, inbox: DevInbox) -> None:
         """Take the collaborator that the route table gives."""

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from undosend.domain.access import WHOLE, Limit, Scope
 from undosend.domain.clock import SECOND, rfc3339
@@ -20,12 +21,20 @@ from undosend.tokens import TICKET_SECONDS
 _OF_A_PAGE = (Scope.READ, Scope.UNDO)
 _SCOPES = (*_OF_A_PAGE, Scope.SEND)
 _LIMITS = ("email_id", "group_id", "sender")
+_GIVEN: JsonDict = {"not": {"type": "null"}}
 
 
 class TokenIn(BaseModel):
     """The body of ``POST /v1/tokens``."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        json_schema_extra={
+            "oneOf": [{"required": [name], "properties": {name: _GIVEN}} for name in _LIMITS]
+        },
+    )
 
     scopes: Annotated[
         list[str],
