@@ -85,6 +85,7 @@ CORE = (
     "undosend.reading",
     "undosend.attempt",
     "undosend.releaser",
+    "undosend.retention",
 )
 ROOTS = ("undosend.app", "undosend.checkup", "undosend.cli", "undosend.chores", "undosend.restore")
 

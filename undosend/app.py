@@ -48,6 +48,7 @@ from undosend.relay.smtp import Patience, SmtpRelay
 from undosend.relay.url import RelayAddress, relay_address
 from undosend.releaser import Releaser
 from undosend.restore import Guard
+from undosend.retention import Retention
 from undosend.settings import Settings, data
 from undosend.signing import KEY_OCTETS, Signer
 from undosend.spool.disk import Disk
@@ -63,6 +64,7 @@ from undosend.spool.sqlite import (
 
 log = structlog.get_logger(__name__)
 
+_DAY = 24 * 3600 * SECOND
 _STALE_LOOK_SECONDS = 90
 _MOST_ON_THE_WIRE = 64 * 1024 * 1024
 _IDLE_SECONDS = 30
@@ -190,6 +192,13 @@ async def running(
         )
         releaser = Releaser(spool=spool, relay=relay, hub=hub, clock=clock, attempts=attempts)
         await releaser.recover()
+        retention = Retention(
+            spool=spool,
+            hub=hub,
+            clock=clock,
+            keep=round(settings.content_days * _DAY),
+            counted=metrics.content_deleted,
+        )
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
         service = Service(
@@ -228,6 +237,7 @@ async def running(
                     name="metrics",
                 ),
                 tasks.create_task(chores.forget(spool, clock), name="forgetting"),
+                tasks.create_task(retention.run(), name="retention"),
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)

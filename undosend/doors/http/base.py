@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
+_NAMES = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
+"""What stands in our paths: words and ids. A key, or the token of an undo link, is longer."""
+
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
     "Rcpt-To, X-Batch-Validation"
@@ -176,8 +179,7 @@ class Handler(RequestHandler):
         if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
             raise BadRequest(
                 "unsupported_media_type",
-                f"The body's type is {kind.strip()[:64] or 'not given'}"
-                f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
+                "This call takes JSON in UTF-8. Send Content-Type: application/json.",
             )
         return decode(body)
 
@@ -298,7 +300,7 @@ class Handler(RequestHandler):
             self.set_header("Allow", ", ".join(self._allowed()))
         kind = "json" if _only_json(self.request.headers.get("Accept", "")) else "problem+json"
         self.set_header("Content-Type", f"application/{kind}")
-        document = problem(error, base_url=self.base_url, instance=self.request.path)
+        document = problem(error, base_url=self.base_url, instance=_told(self.request.path))
         self.finish(to_json(document) + b"\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -336,6 +338,16 @@ class NotFound(Handler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 - whatever it was
         """Say it of any method, also of one that nothing takes."""
         super().write_error(404)
+
+
+def _told(path: str) -> str:
+    """Return as much of the path as may stand in logs: up to an address or a right to undo."""
+    told = [""]
+    for part in path.split("/")[1:]:
+        if not _NAMES.fullmatch(part):
+            break
+        told.append(part)
+    return "/".join(told) or "/"
 
 
 def _only_json(accept: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
+    ContentDeleted,
     InvalidEmail,
     UndosendError,
     VersionMismatch,
@@ -106,6 +107,15 @@ KINDS: Mapping[str, Kind] = {
         "The email has not ended",
         "Reopen is for emails that failed, expired, were canceled or whose delivery is unknown.",
         "Undo a held email instead: it becomes a draft just so.",
+    ),
+    "content_deleted": Kind(
+        410,
+        "The email's content was deleted",
+        "A while after an email has ended, its content is deleted for good: whom it was from and "
+        "for, subject, text, header fields, tags and files. What became of it is kept and can be "
+        "read. The member content_deleted_at says since when.",
+        "Do not repeat the request. To send the email again, write a new one; to have more time, "
+        "ask the operator for a higher --content-days.",
     ),
     "idempotency_in_progress": Kind(
         409,
@@ -221,6 +231,8 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
         case WrongState():
             document["email_status"] = error.state
             document["sent_at"] = None if error.sent_at is None else rfc3339(error.sent_at)
+        case ContentDeleted():
+            document["content_deleted_at"] = rfc3339(error.deleted_at)
         case VersionMismatch():
             document["version"] = error.version
         case InvalidEmail():
