@@ -28,7 +28,7 @@ BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
 _NAMES = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
-"""What stands in our paths: words and ids. A key, or the token of an undo link, is longer."""
+"""What paths and queries are made of: words and ids. A key, or an undo link's token, is longer."""
 
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
@@ -134,8 +134,9 @@ class Handler(RequestHandler):
         for name in self.request.query_arguments:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"
+                told = repr(name) if _NAMES.fullmatch(name) else "of that name"
                 raise BadRequest(
-                    "bad_parameter", f"There is no query parameter {name[:64]!r} here ({known})."
+                    "bad_parameter", f"There is no query parameter {told} here ({known})."
                 )
         return None
 
@@ -305,10 +306,11 @@ class Handler(RequestHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log our mistakes with their trace; a client's are counted, not told."""
+        method = self.request.method if self.request.method in _METHODS else "other"
         if isinstance(value, UndosendError | HTTPError):
-            log.debug("request_refused", method=self.request.method, code=_as_ours(value, 0).code)
+            log.debug("request_refused", method=method, code=_as_ours(value, 0).code)
         else:
-            log.error("request_failed", method=self.request.method, exc_info=(typ, value, tb))
+            log.error("request_failed", method=method, exc_info=(typ, value, tb))
 
     @classmethod
     def methods(cls) -> list[str]:
