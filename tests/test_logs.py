@@ -170,9 +170,11 @@ def test_what_an_exception_quotes_is_not_told(terminal: bool) -> None:
     stream = Terminal() if terminal else io.StringIO()
     configure("debug", stream)
 
+    known: dict[str, str] = {}
+
     def chained() -> None:
         try:
-            {}["ann@b.c"]
+            known["ann@b.c"]
         except KeyError as error:
             raise ValueError("Subject: Secret") from error
 

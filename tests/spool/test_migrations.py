@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -236,6 +237,34 @@ async def test_mail_that_is_there_already_is_found_after_the_second_migration(
         found = [email.row.id for email in (await spool.page("acme", listing)).emails]
         fitting = [email.row.id for email in emails[::-1] if email.row.account == "acme"]
         assert found == (fitting if listing.group_id else [emails[4].row.id])
+    await spool.close()
+
+
+async def test_keys_that_came_before_the_sixth_migration_are_known_by_their_hash(
+    engine: AsyncEngine, database: Path
+) -> None:
+    """So a request that is repeated over the upgrade is still done once."""
+    await stepped(engine, command.upgrade, "0003")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for account, key in (("acme", "k@x.y"), ("acme", "ü"), ("globex", "k@x.y")):
+            connection.execute(
+                "INSERT INTO receipts VALUES (?, 'POST /v1/emails', ?, 'print', 7, 202, '[]')",
+                (account, key),
+            )
+
+    await stepped(engine, command.upgrade, "0006")
+    await engine.dispose()
+
+    with closing(sqlite3.connect(database)) as connection:
+        keys = {key for (key,) in connection.execute("SELECT key FROM receipts")}
+    assert all(len(key) == 64 for key in keys)
+    spool = await _open(database, unheard)
+    for account, key in (("acme", "k@x.y"), ("acme", "ü"), ("globex", "k@x.y")):
+        receipt = await spool.receipt(
+            account, "POST /v1/emails", hashlib.sha256(key.encode()).hexdigest()
+        )
+        assert receipt
+        assert (receipt.at, receipt.status) == (7, 202)
     await spool.close()
 
 

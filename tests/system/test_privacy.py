@@ -9,6 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -314,7 +315,7 @@ def tell(serve: Serve, relay_url: str) -> None:
 
     caller.service = service = serve(*options, "--content-days", "0")
     for email_id in (some, lost, none):
-        emptied = until(lambda at=email_id: without_content(service, at))
+        emptied = until(partial(without_content, service, email_id))
         assert marks(json.dumps(emptied).encode()) == []
     for email_id in (late, held, draft):
         assert MARK in service.email(email_id)["subject"]
