@@ -21,6 +21,7 @@ from undosend.spool.memory import MemorySpool
 
 DAY = 24 * 3600 * SECOND
 HALF = SECOND // 2
+MINUTE = 60 * SECOND
 HOUR = 3600 * SECOND
 
 
@@ -92,7 +93,7 @@ async def running(request: pytest.FixtureRequest) -> AsyncIterator[Stage]:
 async def test_content_stays_until_its_time_has_come_to_the_microsecond(stage: Stage) -> None:
     ids = await stage.ended(7 * DAY - 1)
 
-    assert await stage.retention.run_once() == stage.clock.now() + HALF
+    assert await stage.retention.run_once() == stage.clock.now() + MINUTE
     assert await stage.gone(ids) == [False]
 
     stage.clock.advance(1 / SECOND)
@@ -141,6 +142,16 @@ async def test_nothing_is_said_and_counted_where_nothing_is_to_do(stage: Stage) 
         await stage.retention.run_once()
 
     assert (lines, stage.counts) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("keep", "pause"), [(0, HALF), (HOUR, 36 * SECOND // 10), (7 * DAY, MINUTE)]
+)
+async def test_mail_that_ends_all_the_time_goes_in_crowds(keep: int, pause: int) -> None:
+    stage = Stage(keep=keep)
+    await stage.ended(keep - 1)  # its time comes in a microsecond
+
+    assert await stage.retention.run_once() == stage.clock.now() + pause
 
 
 async def test_what_is_left_in_files_is_scrubbed_as_soon_as_it_can_be(stage: Stage) -> None:

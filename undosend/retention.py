@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE = 100
 _OCTETS_AT_ONCE = 4 * 1024 * 1024
 _AGAIN = SECOND // 2
-"""How soon it looks again, at the least, when all was done: mail that ends comes in crowds."""
+_LONGEST_PAUSE = 60 * SECOND
 _POLL = 3600 * SECOND
 _TOLD_EVERY = 10 * SECOND
 
@@ -42,6 +42,8 @@ class Retention:
         self._hub = hub
         self._clock = clock
         self._keep = keep
+        # When all was done it rests for a thousandth of that: mail that ends comes in crowds.
+        self._pause = min(max(keep // 1000, _AGAIN), _LONGEST_PAUSE)
         self._counted = counted
         self._wake = asyncio.Event()
         self._next = NEVER
@@ -81,7 +83,7 @@ class Retention:
         self._end(now)
         if not await self._spool.scrub():
             return now + _AGAIN
-        return max(now + _AGAIN, min(oldest + self._keep, now + _POLL))
+        return max(now + self._pause, min(oldest + self._keep, now + _POLL))
 
     def _count(self, deleted: int, now: int) -> None:
         self._counted(deleted)
@@ -114,4 +116,4 @@ class Retention:
             sleeping.cancel()
             waking.cancel()
         if woken:
-            await self._clock.sleep_until(min(when, self._clock.now() + _AGAIN))
+            await self._clock.sleep_until(min(when, self._clock.now() + self._pause))

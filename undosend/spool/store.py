@@ -81,8 +81,10 @@ class SqlSpool:
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is."""
-        self._leftovers |= change.event is Event.DELETE
-        return await self._writer.submit(self._change[change.event], (change, rewrite))
+        try:
+            return await self._writer.submit(self._change[change.event], (change, rewrite))
+        finally:  # not before: a scrubbing may come in between
+            self._leftovers |= change.event is Event.DELETE
 
     async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
         """Make the change as ``change`` does; return the whole email as of the same moment."""
@@ -205,8 +207,10 @@ class SqlSpool:
         keys = within([((account, id_), size) for account, id_, size in ended], octets)
         if not keys:
             return 0
-        self._leftovers = True
-        return await self._writer.submit(self._delete, (keys, ended_before, at))
+        try:
+            return await self._writer.submit(self._delete, (keys, ended_before, at))
+        finally:
+            self._leftovers = True
 
     async def scrub(self) -> bool:
         """Let nothing of what was deleted be left in the database's files."""
