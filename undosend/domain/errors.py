@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from undosend.domain.email import State
+from undosend.domain.ids import EMAIL_ID
 
 
 class UndosendError(Exception):
@@ -24,7 +25,9 @@ class EmailNotFound(UndosendError):
     code = "not_found"
 
     def __init__(self, email_id: str) -> None:
-        super().__init__("There is no email of this id in this account.")
+        # What is no id may be anything, an address too.
+        named = email_id if EMAIL_ID.fullmatch(email_id) else "of this id"
+        super().__init__(f"There is no email {named} in this account.")
         self.email_id = email_id
 
 
