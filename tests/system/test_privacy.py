@@ -177,7 +177,7 @@ BAD_OCTETS = [
     f"POST /v1/emails HTTP/1.1\r\nHost: x\r\nContent-Length: {MARK}\r\n\r\n",
     f"POST /v1/emails HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: {MARK}\r\n\r\n",
     f"POST /v1/emails HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{MARK}\r\n",
-    f"GET /?{MARK}%ff=%zz HTTP/1.1\r\nHost: x\r\nCookie: {MARK}\r\nConnection: close\r\n\r\n",
+    f"GET /?{MARK}@x.y%ff=%zz&{KEY} HTTP/1.1\r\nHost: x\r\nCookie: {MARK}\r\n\r\n",
     f"{MARK} /v1/emails HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     f"GET /v1/emails HTTP/1.1\r\nHost: x\r\nX-Long: {MARK * 20_000}\r\n\r\n",
 ]

@@ -27,8 +27,9 @@ log = structlog.get_logger(__name__)
 BODY_LIMIT = 36 * 1024 * 1024
 """Octets of a request: a message of 25 MiB on the wire, its attachments in base64, and text."""
 
-_NAMES = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
-"""What paths and queries are made of: words and ids. A key, or an undo link's token, is longer."""
+_LONGEST_NAME = 40
+_NAMES = re.compile(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_NAME}}}", re.ASCII)
+"""What paths are made of: words and ids. A key, or the token of an undo link, is longer."""
 
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
@@ -134,7 +135,7 @@ class Handler(RequestHandler):
         for name in self.request.query_arguments:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"
-                told = repr(name) if _NAMES.fullmatch(name) else "of that name"
+                told = repr(name) if _is_name(name) else "of that name"
                 raise BadRequest(
                     "bad_parameter", f"There is no query parameter {told} here ({known})."
                 )
@@ -350,6 +351,11 @@ def _told(path: str) -> str:
             break
         told.append(part)
     return "/".join(told) or "/"
+
+
+def _is_name(parameter: str) -> bool:
+    """Tell whether it is surely neither an address nor a key that lost its name."""
+    return "@" not in parameter and len(parameter) <= _LONGEST_NAME
 
 
 def _only_json(accept: str) -> bool:
