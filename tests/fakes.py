@@ -346,6 +346,20 @@ class WatchedSpool:
     async def agenda(self) -> Agenda:
         return await self._do("agenda", self._spool.agenda)
 
+    async def oldest_content(self) -> int:
+        return await self._do("oldest_content", self._spool.oldest_content)
+
+    async def delete_contents(self, *, ended_before: int, at: int, most: int, octets: int) -> int:
+        return await self._do(
+            "delete_contents",
+            lambda: self._spool.delete_contents(
+                ended_before=ended_before, at=at, most=most, octets=octets
+            ),
+        )
+
+    async def scrub(self) -> bool:
+        return await self._do("scrub", self._spool.scrub)
+
     async def census(self) -> dict[State, int]:
         return await self._do("census", self._spool.census)
 

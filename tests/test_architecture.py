@@ -95,6 +95,7 @@ CORE = (
     "undosend.keyring",
     "undosend.attempt",
     "undosend.releaser",
+    "undosend.retention",
 )
 ROOTS = (
     "undosend.app",

@@ -167,7 +167,7 @@ class Broken(RequestHandler):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-async def test_tornados_uncaught_exception_keeps_its_traceback_and_loses_the_query(
+async def test_tornados_uncaught_exception_keeps_its_traceback_and_loses_the_request(
     terminal: bool,
 ) -> None:
     stream = Terminal() if terminal else io.StringIO()
@@ -178,7 +178,8 @@ async def test_tornados_uncaught_exception_keeps_its_traceback_and_loses_the_que
 
     reader, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(
-        b"GET /v1/emails?q='ann@b.c'&x=1 HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"
+        b"GET /v1/emails?q='ann@b.c'&x=1 HTTP/1.1\r\nHost: dan.example\r\n"
+        b"Authorization: Bearer k-1\r\nConnection: close\r\n\r\n"
     )
     answer = await reader.read()
     writer.close()
@@ -186,11 +187,72 @@ async def test_tornados_uncaught_exception_keeps_its_traceback_and_loses_the_que
     await server.close_all_connections()
 
     assert answer.startswith(b"HTTP/1.1 500")
-    assert "Uncaught exception GET /v1/emails?" in stream.getvalue()
+    assert "Uncaught exception" in stream.getvalue()
     assert "Traceback" in stream.getvalue()
     assert "ZeroDivisionError" in stream.getvalue()
-    assert "ann@b.c" not in stream.getvalue()
-    assert "x=1" not in stream.getvalue()
+    for word in ("ann@b.c", "x=1", "dan.example", "k-1"):
+        assert word not in stream.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_an_exception_quotes_is_not_told(terminal: bool) -> None:
+    """A chain of them, and a group, each with the way it came."""
+    stream = Terminal() if terminal else io.StringIO()
+    configure("debug", stream)
+
+    known: dict[str, str] = {}
+
+    def chained() -> None:
+        try:
+            known["ann@b.c"]
+        except KeyError as error:
+            raise ValueError("Subject: Secret") from error
+
+    try:
+        try:
+            chained()
+        except ValueError as error:
+            raise ExceptionGroup("of dan@b.c", [error, OSError(28, "No space left")]) from None
+    except ExceptionGroup:
+        structlog.get_logger().exception("attempt_failed")
+        logging.getLogger("tornado.general").exception("Uncaught exception")
+
+    told = stream.getvalue().replace("\\u2026", "…")
+    for word in ("ann@b.c", "Secret", "dan@b.c"):
+        assert f"Error: {word}" not in told
+        assert f"'{word}'" not in told
+    for word in ("KeyError: …", "ValueError: …", "ExceptionGroup: …", "[Errno 28] No space left"):
+        assert told.count(word) == 2, word
+    assert told.count("in chained") == 4
+
+
+@pytest.mark.parametrize(
+    ("template", "args", "told"),
+    [
+        (
+            "Malformed HTTP message from %s: %s",
+            ("1.2.3.4", "Invalid header value 'k-1'"),
+            "from …: …",
+        ),
+        ("%d %s %.2fms", (500, "GET /ann@b.c", 1.5), "500 … 1.50ms"),
+        ("%(who)s", ({"who": "k-1"},), "%(who)s"),
+        ("future: <Task finished exception=KeyError('ann@b.c')\nk-1>", (), "exception=…"),
+        ("100 % of it", (), "100 % of it"),
+        ("%d of %d", ("k-1", 2), "%d of %d"),
+    ],
+)
+def test_of_what_others_say_no_value_is_told_but_numbers(
+    template: str, args: tuple[object, ...], told: str
+) -> None:
+    stream = io.StringIO()
+    configure("debug", stream)
+
+    logging.getLogger("tornado.general").warning(template, *args)
+
+    (line,) = lines(stream)
+    assert line["event"].endswith(told)
+    assert "k-1" not in line["event"]
+    assert "ann@b.c" not in line["event"]
 
 
 def test_a_terminal_is_shown_words_instead_of_json() -> None:

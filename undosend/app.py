@@ -32,7 +32,7 @@ from undosend.assembly import (
 )
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
-from undosend.domain.clock import Clock, SystemClock
+from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.doors.http.server import Server, affordable
 from undosend.hub import Hub
 from undosend.logs import journal
@@ -40,6 +40,7 @@ from undosend.metrics import Metrics
 from undosend.outbox import Outbox
 from undosend.relay.port import Relay
 from undosend.releaser import Releaser
+from undosend.retention import Retention
 from undosend.settings import Settings, data
 from undosend.spool.migrate import upgrade
 from undosend.spool.port import Spool
@@ -52,6 +53,7 @@ from undosend.spool.sqlite import (
 
 log = structlog.get_logger(__name__)
 
+_DAY = 24 * 3600 * SECOND
 _METRICS_CONNECTIONS = 16
 _BACKLOG = 4096  # the system takes no more than its own most; who does not fit waits for a second
 _WATCHES_END_SECONDS = 1
@@ -141,6 +143,13 @@ async def running(
         core = make_core(ground, store, spool, relay)
         outbox, releaser = core.outbox, core.releaser
         await releaser.recover()
+        retention = Retention(
+            spool=spool,
+            hub=hub,
+            clock=clock,
+            keep=round(settings.content_days * _DAY),
+            counted=metrics.content_deleted,
+        )
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
         service = Service(
@@ -180,6 +189,7 @@ async def running(
                 ),
                 tasks.create_task(chores.forget(spool, clock), name="forgetting"),
                 tasks.create_task(chores.note_uses(store.keyring, clock), name="uses"),
+                tasks.create_task(retention.run(), name="retention"),
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)

@@ -3,6 +3,9 @@
 Ours say ``log.info("undo", email_id=…)``: what happened first, then ids, states and numbers,
 never an address, a subject or content. They do not pass through ``logging``, which would cost
 a transition several times as much.
+
+What others say is cut down to that: of their values only numbers are told, of an exception the
+way it came, and its words only where they are the system's, the database's or ours.
 """
 
 from __future__ import annotations
@@ -10,18 +13,22 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sqlite3
+import traceback
 from collections.abc import Sequence
 from threading import Lock
-from typing import TextIO
+from types import TracebackType
+from typing import Any, TextIO, TypeAlias
 
 import structlog
 from structlog.contextvars import merge_contextvars
-from structlog.dev import ConsoleRenderer, plain_traceback
-from structlog.processors import format_exc_info
+from structlog.dev import ConsoleRenderer
+from structlog.processors import ExceptionRenderer
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
 from undosend.domain.clock import SECOND, rfc3339, wall_clock
+from undosend.domain.errors import UndosendError
 from undosend.spool.port import Logged
 
 # Below these levels they write SQL parameters or SMTP dialogues: addresses and content.
@@ -33,8 +40,10 @@ _DISCREET = {
     "mail.log": logging.WARNING,
     "sqlalchemy": logging.WARNING,
 }
-# What is wrong with a request that is no HTTP Tornado tells with the value: a key, maybe.
-_TOLD = re.compile(r"(\?)\S*|(Malformed HTTP message)(?s:.*)")
+_HELD = re.compile(r"\b(exception|result)=.*", re.DOTALL)
+"""What asyncio says of a task after its name: all that it came to."""
+_WORDED = (OSError, sqlite3.Error, UndosendError)
+"""Errors whose words quote no mail; those of any other quote what it met."""
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
 
@@ -46,7 +55,7 @@ def configure(level: str, stream: TextIO) -> None:
     full, reader gone) loses lines and stops nothing.
     """
     lines = _Steadfast(stream)
-    ending = _for_people() if stream.isatty() else [format_exc_info, _json]
+    ending = _for_people() if stream.isatty() else [ExceptionRenderer(_traced), _json]
     structlog.configure(
         processors=[merge_contextvars, _stamp, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -58,6 +67,8 @@ def configure(level: str, stream: TextIO) -> None:
         ProcessorFormatter(
             foreign_pre_chain=[merge_contextvars, _stamp_foreign],
             processors=[ProcessorFormatter.remove_processors_meta, *ending],
+            use_get_message=False,
+            pass_foreign_args=True,
         )
     )
     root = logging.getLogger()
@@ -100,11 +111,11 @@ def _stamp(_: object, level: str, line: EventDict) -> EventDict:
 
 
 def _stamp_foreign(_: object, level: str, line: EventDict) -> EventDict:
-    """Name the logger, take the record's own time, and keep Tornado from telling what it read."""
+    """Name the logger, take the record's own time, and let it tell no values."""
     record: logging.LogRecord = line["_record"]
-    event = line.pop("event")
+    event = _discreet(line.pop("event"), line.pop("positional_args", ()))
     return {
-        "event": _TOLD.sub(_cut, event) if record.name.startswith("tornado") else event,
+        "event": event,
         "level": level,
         "at": rfc3339(int(record.created * SECOND)),
         "logger": record.name,
@@ -112,8 +123,46 @@ def _stamp_foreign(_: object, level: str, line: EventDict) -> EventDict:
     }
 
 
-def _cut(told: re.Match[str]) -> str:
-    return f"{told[1] or told[2]}…"
+class _Withheld:
+    """Stands for a value that may be mail's."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+def _discreet(template: str, args: Any) -> str:
+    """Return a line of another library's without its values, but for numbers.
+
+    Tornado quotes header values, and asyncio what a task came to.
+    """
+    values = args if isinstance(args, tuple) else ()
+    told = tuple(value if isinstance(value, int | float) else _Withheld() for value in values)
+    try:
+        line = template % told if told else template
+    except (TypeError, ValueError):  # it names its values, or is no template
+        line = template
+    return _HELD.sub(r"\1=…", line)
+
+
+_ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+
+
+def _traced(exc_info: _ExcInfo) -> str:
+    """Return the way an exception came, without the words that may quote mail."""
+    return "\n".join(_trace(exc_info[1], set()))
+
+
+def _trace(error: BaseException, seen: set[int]) -> list[str]:
+    seen.add(id(error))
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    told = [*_trace(before, seen), "Then:"] if before and id(before) not in seen else []
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    words = str(error) if isinstance(error, _WORDED) else "…"
+    told.append(f"Traceback (most recent call last):\n{frames}{type(error).__qualname__}: {words}")
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            told += ["Among them:", *_trace(one, seen)] if id(one) not in seen else []
+    return told
 
 
 def _json(_: object, __: str, line: EventDict) -> str:
@@ -121,13 +170,13 @@ def _json(_: object, __: str, line: EventDict) -> str:
 
 
 def _for_people() -> list[Processor]:
-    # rich's traceback, the default, prints local variables: addresses and content among them
+    # Rich's traceback, the default, prints local variables: addresses and content among them.
     return [
         ConsoleRenderer(
             pad_event_to=24,
             sort_keys=False,
             timestamp_key="at",
-            exception_formatter=plain_traceback,
+            exception_formatter=lambda stream, exc_info: print(_traced(exc_info), file=stream),
         )
     ]
 

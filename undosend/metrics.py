@@ -65,6 +65,11 @@ class Metrics:
             "When the releaser last looked at the spool.",
             registry=self.registry,
         )
+        self._contents = Counter(
+            "undosend_content_deleted",
+            "Ended emails whose content was deleted when its time had come.",
+            registry=self.registry,
+        )
         self._requests = Counter(
             "undosend_http_requests",
             "Requests by route and status code.",
@@ -102,6 +107,10 @@ class Metrics:
                 self._undone.inc()
             elif change.type in {"email.uncertain", "email.unknown"}:
                 self._uncertain.inc()
+
+    def content_deleted(self, emails: int) -> None:
+        """So many ended emails lost their content."""
+        self._contents.inc(emails)
 
     def requested(self, route: str, status: int, seconds: float, problem: str | None) -> None:
         """Count a request; a refused undo also by why it was refused."""

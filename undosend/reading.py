@@ -17,6 +17,7 @@ from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import Content, Email, File, Row
 from undosend.domain.errors import (
     AttachmentNotFound,
+    ContentDeleted,
     EmailNotFound,
     Forbidden,
     SenderNotAllowed,
@@ -83,6 +84,12 @@ class Reading(Bounded):
         self._cover(email.row)
         return email
 
+    async def whole(self, account: str, email_id: str) -> Email:
+        """Return the email with its content. Raises ContentDeleted where that is gone."""
+        email = await self.get(account, email_id)
+        _refuse_if_deleted(email)
+        return email
+
     async def page(self, account: str, listing: Listing) -> Page:
         """Return a page of the account's emails, newest first."""
         limit = self._caller.limit
@@ -103,16 +110,24 @@ class Reading(Bounded):
         return await self._spool.history(account, email_id)
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
-        """Return one attachment with its bytes. Raises AttachmentNotFound."""
-        email = await self.get(account, email_id)
+        """Return one attachment with its bytes. Raises AttachmentNotFound, ContentDeleted."""
+        email = await self.whole(account, email_id)
         if attachment_id not in {part.id for part in email.parts}:
             raise AttachmentNotFound(attachment_id)
-        return await self._spool.attachment(account, email_id, attachment_id)
+        try:
+            return await self._spool.attachment(account, email_id, attachment_id)
+        except AttachmentNotFound:
+            await self.whole(account, email_id)  # or is it gone with all the rest?
+            raise
 
     async def raw(self, account: str, email_id: str) -> Message:
-        """Return the exact message that leaves, or has left, or would leave if sent now."""
+        """Return the exact message that leaves, or has left, or would leave if sent now.
+
+        Raises ContentDeleted.
+        """
         email, files = await self._spool.whole(account, email_id)
         self._cover(email.row)
+        _refuse_if_deleted(email)
         return rendered(email, files, self._clock.now())
 
     async def receipt(self, account: str, scope: str, key: str) -> Receipt | None:
@@ -120,3 +135,8 @@ class Reading(Bounded):
         found = await self._spool.receipt(account, scope, key)
         known_since = self._clock.now() - RECEIPTS_LAST
         return found if found and found.at >= known_since else None
+
+
+def _refuse_if_deleted(email: Email) -> None:
+    if email.row.content_deleted_at is not None:
+        raise ContentDeleted(email.row.content_deleted_at)

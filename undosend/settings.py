@@ -131,6 +131,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default="resend_once",
         description="After a line broke in mid-message: send once more, or leave it to a person.",
     )
+    content_days: float = Field(
+        default=7,
+        ge=0,
+        le=36_500,
+        description="Delete what an email holds so many days after it has ended; 0 within a "
+        "second. What became of it is kept.",
+    )
     after_restore: bool = Field(
         default=False,
         description="Start paused, because the database was restored: nothing is sent until "

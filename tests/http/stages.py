@@ -91,6 +91,15 @@ async def canceled(service: Service) -> str:
     return email_id
 
 
+async def emptied(service: Service) -> str:
+    """Let an email have ended, and its content be gone since."""
+    email_id = await canceled(service)
+    now = service.clock.now()
+    deleted = await service.spool.delete_contents(ended_before=now, at=now, most=1, octets=1)
+    assert deleted == 1
+    return email_id
+
+
 STAGES: dict[State, Callable[[Service], Awaitable[str]]] = {
     State.DRAFT: draft,
     State.HELD: held,

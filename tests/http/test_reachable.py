@@ -107,6 +107,10 @@ async def keyed_and_revoked(service: Service) -> Mapping[str, str]:
     return {**there, "key_id": ended.id}
 
 
+async def emptied_of_files(service: Service) -> Mapping[str, str]:
+    return NO_PLACES | {"id": await stages.emptied(service)}
+
+
 async def style_sheet(service: Service) -> Mapping[str, str]:
     return {"file": "swagger-ui.css"}
 
@@ -237,6 +241,10 @@ CALLS = {
     ("reopenEmail", "200"): Call(stages.canceled),
     ("reopenEmail", "409"): Call(stages.held),
     ("getRaw", "200"): Call(stages.held),
+    ("getRaw", "410"): Call(stages.emptied),
+    ("listAttachments", "410"): Call(stages.emptied),
+    ("getAttachment", "410"): Call(emptied_of_files),
+    ("reopenEmail", "410"): Call(stages.emptied),
     ("getHistory", "200"): Call(stages.held),
     ("getLiveness", "200"): Call(),
     ("getReadiness", "200"): Call(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -31,7 +32,7 @@ from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 
 SCRIPTS = data("migrations")
-HEAD = "0003"
+HEAD = "0006"
 fields_of_rows = [field.name for field in fields(Row)]
 
 
@@ -91,7 +92,7 @@ async def test_the_migrated_schema_is_that_of_the_tables(
     migrated = schema(database)
 
     assert migrated == schema(tmp_path / "created.db")
-    assert len(migrated) == 9 + 11
+    assert len(migrated) == 9 + 12
     assert {name for type_, name in migrated if type_ == "index"} >= {
         "ix_emails_due",
         "ix_emails_leased",
@@ -204,7 +205,7 @@ async def test_mail_that_is_there_already_is_found_after_the_second_migration(
     with closing(sqlite3.connect(database)) as connection, connection:
         for email in emails:
             values = dict(zip(fields_of_rows, row_values(email.row), strict=True))
-            del values["sender"]  # which came with a later migration
+            del values["sender"], values["content_deleted_at"]  # which later migrations brought
             names, marks = ",".join(values), ",".join("?" * len(values))
             insertion = f"INSERT INTO emails ({names}) VALUES ({marks})"  # noqa: S608
             connection.execute(insertion, list(values.values()))
@@ -236,6 +237,34 @@ async def test_mail_that_is_there_already_is_found_after_the_second_migration(
         found = [email.row.id for email in (await spool.page("acme", listing)).emails]
         fitting = [email.row.id for email in emails[::-1] if email.row.account == "acme"]
         assert found == (fitting if listing.group_id else [emails[4].row.id])
+    await spool.close()
+
+
+async def test_keys_that_came_before_the_sixth_migration_are_known_by_their_hash(
+    engine: AsyncEngine, database: Path
+) -> None:
+    """So a request that is repeated over the upgrade is still done once."""
+    await stepped(engine, command.upgrade, "0003")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for account, key in (("acme", "k@x.y"), ("acme", "ü"), ("globex", "k@x.y")):
+            connection.execute(
+                "INSERT INTO receipts VALUES (?, 'POST /v1/emails', ?, 'print', 7, 202, '[]')",
+                (account, key),
+            )
+
+    await stepped(engine, command.upgrade, "0006")
+    await engine.dispose()
+
+    with closing(sqlite3.connect(database)) as connection:
+        keys = {key for (key,) in connection.execute("SELECT key FROM receipts")}
+    assert all(len(key) == 64 for key in keys)
+    spool = await _open(database, unheard)
+    for account, key in (("acme", "k@x.y"), ("acme", "ü"), ("globex", "k@x.y")):
+        receipt = await spool.receipt(
+            account, "POST /v1/emails", hashlib.sha256(key.encode()).hexdigest()
+        )
+        assert receipt
+        assert (receipt.at, receipt.status) == (7, 202)
     await spool.close()
 
 

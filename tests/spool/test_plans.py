@@ -129,7 +129,7 @@ def test_a_claim_reads_as_many_rows_as_it_takes(
     """Counted in steps of SQLite's machine, which no neighbour on this computer can slow."""
     connection.executemany(
         "INSERT INTO emails VALUES (?,'a','held',1,1,0,0,0,0,?,4611686018427387904,"
-        "NULL,0,0,0,0,0,NULL,NULL,NULL,NULL,NULL,NULL)",
+        "NULL,0,0,0,0,0,NULL,NULL,NULL,NULL,NULL,NULL,NULL)",
         ((f"em_{n:06d}", n) for n in range(waiting)),
     )
     steps = [0]
@@ -186,7 +186,7 @@ def fill(connection: sqlite3.Connection, many: int) -> None:
             state = "sending" if rare else "held" if n % 2 else "draft"
             connection.execute(
                 "INSERT INTO emails VALUES (?,'a',?,1,1,0,0,0,0,?,4611686018427387904,"
-                "?,0,0,0,0,0,NULL,NULL,?,'large','me@x',NULL)",
+                "?,0,0,0,0,0,NULL,NULL,?,'large',NULL,'me@x',NULL)",
                 (
                     f"em_{n:06d}",
                     state,
@@ -238,3 +238,64 @@ def test_statements_do_not_depend_on_how_many_items_they_get() -> None:
 
     assert again.claim == STATEMENTS.claim
     assert again.transition == STATEMENTS.transition
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("oldest", "ix_emails_final_at"),
+        ("ended", "ix_emails_final_at (final_at>? AND final_at<?)"),
+        ("mark", "(account=? AND state=? AND id=?)"),
+        ("set_trouble", "sqlite_autoindex_emails_1 (id=?)"),
+        ("empty", "sqlite_autoindex_contents_1 (email_id=?)"),
+        ("drop_files", "ix_attachments_email_id (email_id=?)"),
+        ("drop_terms", "ix_terms_email_id (email_id=?)"),
+        ("replies", "PRIMARY KEY (email_id=?)"),
+        ("set_replies", "PRIMARY KEY (email_id=? AND position=?)"),
+        ("troubles", "ix_events_account_email_id_seq (account=? AND email_id=?)"),
+        ("set_troubles", "INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+)
+def test_a_deletion_of_content_looks_only_at_what_it_is_about(
+    connection: sqlite3.Connection, name: str, index: str
+) -> None:
+    steps = plan(connection, getattr(STATEMENTS.erasure, name))
+
+    assert_frugal(steps)
+    assert any(index in step for step in steps), steps
+
+
+@pytest.mark.parametrize("others", [10, 20_000])
+def test_to_find_that_no_content_has_had_its_time_costs_the_same_over_few_and_many(
+    connection: sqlite3.Connection, others: int
+) -> None:
+    """Over many that wait or are drafts, many whose content is gone, and many that ended lately."""
+    connection.executemany(
+        "INSERT INTO emails VALUES (?,'a',?,1,1,0,0,0,0,?,4611686018427387904,"
+        "NULL,0,0,0,0,0,NULL,?,NULL,NULL,NULL,NULL,?)",
+        (
+            line
+            for n in range(others)
+            for line in (
+                (f"em_h{n:06d}", "held", 1, None, None),
+                (f"em_d{n:06d}", "draft", None, None, None),
+                (f"em_g{n:06d}", "sent", None, 1, 2),
+                (f"em_s{n:06d}", "sent", None, 10**6 + n, None),
+            )
+        ),
+    )
+    steps = [0]
+
+    def step() -> None:
+        steps[0] += 1
+
+    connection.set_progress_handler(step, 10)
+    oldest, ended = STATEMENTS.erasure.oldest, STATEMENTS.erasure.ended
+    first = connection.execute(oldest.sql, dict(oldest.fixed)).fetchall()
+    found = connection.execute(
+        ended.sql, {**ended.fixed, "before": 10**6 - 1, "most": 100}
+    ).fetchall()
+    connection.set_progress_handler(None, 0)
+
+    assert (first, found) == ([(10**6,)], [])
+    assert steps[0] < 20, steps

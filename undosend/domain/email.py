@@ -145,6 +145,7 @@ class Row:
     claims: leases since the last outcome; attempts: real answers of the relay.
     accepted: recipients that the relay took in this revision.
     uncertain: attempts of this revision of which nobody can know the outcome.
+    content_deleted_at: when the content was deleted, a while after the end.
     sender: the address that the content is from, None while it names none.
     trouble: why the last attempt did not succeed, for people.
     """
@@ -168,6 +169,7 @@ class Row:
     uncertain: int = 0
     sent_at: int | None = None
     final_at: int | None = None
+    content_deleted_at: int | None = None
     message_id: str | None = None
     group_id: str | None = None
     sender: str | None = None

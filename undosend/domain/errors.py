@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from undosend.domain.email import State
+from undosend.domain.ids import EMAIL_ID
 
 
 class UndosendError(Exception):
@@ -24,7 +25,9 @@ class EmailNotFound(UndosendError):
     code = "not_found"
 
     def __init__(self, email_id: str) -> None:
-        super().__init__(f"There is no email {email_id} in this account.")
+        # What is no id may be anything, an address too.
+        named = email_id if EMAIL_ID.fullmatch(email_id) else "of this id"
+        super().__init__(f"There is no email {named} in this account.")
         self.email_id = email_id
 
 
@@ -34,7 +37,7 @@ class AttachmentNotFound(UndosendError):
     code = "not_found"
 
     def __init__(self, attachment_id: str) -> None:
-        super().__init__(f"The email has no attachment {attachment_id}.")
+        super().__init__("The email has no attachment of this id.")
         self.attachment_id = attachment_id
 
 
@@ -44,7 +47,7 @@ class GroupNotFound(UndosendError):
     code = "not_found"
 
     def __init__(self, group_id: str) -> None:
-        super().__init__(f"There is no email in a group {group_id} in this account.")
+        super().__init__("There is no email in a group of this name in this account.")
         self.group_id = group_id
 
 
@@ -101,6 +104,19 @@ class WrongState(UndosendError):
         self.code = code
         self.state = state
         self.sent_at = sent_at
+
+
+class ContentDeleted(UndosendError):
+    """What was asked needs the email's content, and that was deleted a while after its end."""
+
+    code = "content_deleted"
+
+    def __init__(self, deleted_at: int) -> None:
+        super().__init__(
+            "The email has ended, and its content was deleted when its time had come: only what "
+            "became of it is known. Write a new email to send it again."
+        )
+        self.deleted_at = deleted_at
 
 
 class VersionMismatch(UndosendError):

@@ -42,6 +42,7 @@ class Condition(Enum):
     DUE = "the time has come"
     UNEXPIRED = "not expired"
     OVERDUE = "expires_at has passed"
+    WITH_CONTENT = "its content is not deleted"
 
 
 HOLDS: Mapping[Condition, tuple[Expression, ...]] = {
@@ -63,6 +64,9 @@ HOLDS: Mapping[Condition, tuple[Expression, ...]] = {
     Condition.DUE: (lambda row, change: row.due_at <= change.at,),
     Condition.UNEXPIRED: (lambda row, change: row.expires_at > change.at,),
     Condition.OVERDUE: (lambda row, change: row.expires_at <= change.at,),
+    Condition.WITH_CONTENT: (
+        lambda row, _: row.content_deleted_at == None,  # noqa: E711 - SQL needs the comparison
+    ),
 }
 
 
@@ -175,6 +179,7 @@ RULES: Mapping[Event, Rule] = {
     Event.REOPEN: Rule(
         by=Actor.CLIENT,
         sources=_states(State.FAILED, State.UNKNOWN, State.EXPIRED, State.CANCELED),
+        when=(Condition.WITH_CONTENT,),
         to=((None, State.DRAFT),),
         told="reopened",
         writes=_cleared("release_at", "undo_until"),

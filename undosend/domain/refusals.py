@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import WAITING, Row, State
-from undosend.domain.errors import UndosendError, VersionMismatch, WrongState
+from undosend.domain.errors import ContentDeleted, UndosendError, VersionMismatch, WrongState
 
 
 def refusal(row: Row, change: Change) -> UndosendError:
@@ -15,6 +15,8 @@ def refusal(row: Row, change: Change) -> UndosendError:
         detail = "The revision that was meant was undone, and the email edited and sent anew."
         return WrongState("not_held", row.state, detail, sent_at=row.sent_at)
     code = _refusal_code(row, change.event)
+    if code == "not_final" and row.content_deleted_at is not None:
+        return ContentDeleted(row.content_deleted_at)
     wish = change.event.replace("_", " ")
     detail = f"Too late to {wish}" if code == "too_late" else f"Cannot {wish}"
     return WrongState(code, row.state, f"{detail}: {_standing(row)}", sent_at=row.sent_at)
@@ -42,6 +44,8 @@ def _standing(row: Row) -> str:
         return "some recipients have the email already. Cancel stops it for the others."
     if row.state in WAITING and row.uncertain > 0:
         return "the email may have been delivered. Cancel stops further attempts."
+    if row.content_deleted_at is not None:
+        return f"{_STANDING[row.state].partition('.')[0]}, and its content is deleted."
     return _STANDING[row.state]
 
 

@@ -16,12 +16,17 @@ from undosend.spool.session import Ask, Line, Session
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database. release: lets go of it; called by ``close``."""
+    """An open database.
+
+    release: lets go of it; called by ``close``. scrub: lets nothing deleted be left on the disk
+    beside the tables, and says whether that could be done now.
+    """
 
     dialect: Dialect
     writer: GroupCommit
     reader: GroupCommit
     release: Callable[[], Awaitable[None]]
+    scrub: Callable[[], Awaitable[bool]]
 
     async def write(self, ask: Ask) -> Sequence[Line]:
         """Run one statement in a transaction of the writer's; return its lines after the commit."""

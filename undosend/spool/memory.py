@@ -22,8 +22,10 @@ from undosend.domain.errors import (
 from undosend.domain.lifecycle import allowed, covered, fire, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
+from undosend.domain.remains import bare, numbers, without_content
 from undosend.domain.terms import terms_of
 from undosend.spool.port import (
+    CONTENT_DELETED,
     NOTHING,
     Agenda,
     Lease,
@@ -33,6 +35,7 @@ from undosend.spool.port import (
     Page,
     Receipt,
     Rewrite,
+    within,
 )
 
 
@@ -78,6 +81,7 @@ class MemorySpool:
         if change.event is Event.DELETE:
             del self._emails[change.email_id], self._files[change.email_id]
             row = email.row
+            self._forget_words(row)
         else:
             row = fire(email.row, change)
             if not _sound(row):
@@ -86,7 +90,8 @@ class MemorySpool:
             kept = (f for f in self._files[row.id] if f.attachment.id not in rewrite.dropped)
             self._files[row.id] = (*kept, *rewrite.files)
         self._keep(rewrite.receipt)
-        self._tell(replace(row, updated_at=change.at), told(change.event, row.state))
+        left = bare(row) if change.event is Event.DELETE else row
+        self._tell(replace(left, updated_at=change.at), told(change.event, row.state))
         return row
 
     async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
@@ -238,6 +243,26 @@ class MemorySpool:
         kept = {key: r for key, r in self._receipts.items() if r.at >= before}
         self._receipts = kept
 
+    async def oldest_content(self) -> int:
+        """Return when that email ended that has ended longest and has its content still."""
+        return min((row.final_at or 0 for row in self._ended()), default=NEVER)
+
+    async def delete_contents(self, *, ended_before: int, at: int, most: int, octets: int) -> int:
+        """Delete the content of emails that had ended by then; return of how many."""
+        ended = [row for row in self._ended() if (row.final_at or 0) <= ended_before]
+        ended.sort(key=lambda row: row.final_at or 0)
+        sizes = [(row, sum(file.attachment.size for file in self._files[row.id])) for row in ended]
+        for row in within(sizes[:most], octets):
+            bare = without_content(self._emails[row.id], at)
+            self._emails[row.id], self._files[row.id] = bare, ()
+            self._forget_words(row)
+            self._tell(bare.row, CONTENT_DELETED)
+        return len(within(sizes[:most], octets))
+
+    async def scrub(self) -> bool:
+        """Say that nothing is left."""
+        return True
+
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""
         return dict(Counter(row.state for row in self._rows()))
@@ -261,6 +286,15 @@ class MemorySpool:
 
     def _rows(self) -> Iterable[Row]:
         return (email.row for email in self._emails.values())
+
+    def _ended(self) -> Iterable[Row]:
+        return (row for row in self._rows() if row.final_at and row.content_deleted_at is None)
+
+    def _forget_words(self, row: Row) -> None:
+        self._log = [
+            replace(line, trouble=numbers(line.trouble)) if line.email_id == row.id else line
+            for line in self._log
+        ]
 
     def _unclaimed(self) -> Iterable[Row]:
         return (row for row in self._rows() if row.state in WAITING and not row.lease_token)

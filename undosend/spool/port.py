@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from undosend.domain.change import Change
 from undosend.domain.email import Content, Email, File, Recipient, Row, State
 from undosend.domain.errors import UndosendError
+
+Thing = TypeVar("Thing")
 
 New: TypeAlias = tuple[Email, Sequence[File]]
 """A new email, and the bytes of its attachments."""
@@ -48,7 +50,7 @@ class Logged:
 class Receipt:
     """What a request with an Idempotency-Key came to; kept in its effect's own transaction.
 
-    scope: method and path. fingerprint: a hash of the body. status: of the HTTP answer.
+    scope: method and path. key: its hash. fingerprint: a hash of the body. status: of the answer.
     ids: what was made or changed, in the order of the request; None where an item was refused.
     """
 
@@ -80,6 +82,20 @@ class Rewrite:
 
 
 NOTHING = Rewrite()
+
+CONTENT_DELETED = "email.content_deleted"
+"""The type under which the log tells that an ended email lost its content: no transition."""
+
+
+def within(sized: Sequence[tuple[Thing, int]], octets: int) -> Sequence[Thing]:
+    """Return the first of the things that have so many octets together, one at least."""
+    taken: list[Thing] = []
+    for thing, size in sized:
+        octets -= size
+        if octets < 0 and taken:
+            break
+        taken.append(thing)
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +301,26 @@ class Spool(Protocol):
 
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
+
+    async def oldest_content(self) -> int:
+        """Return when that email ended that has ended longest and has its content still.
+
+        NEVER where there is none.
+        """
+
+    async def delete_contents(self, *, ended_before: int, at: int, most: int, octets: int) -> int:
+        """Delete the content of emails that had ended by then; return of how many.
+
+        At most so many, and so many octets if it is more than one; the longest ended first. What
+        stays is told by ``domain.remains``. Each is told as content_deleted. An email that is no
+        longer final when it comes to the commit is left alone.
+        """
+
+    async def scrub(self) -> bool:
+        """Let nothing of what was deleted be left in what the spool lies on.
+
+        False where that has to wait; ask again in a while. Costs nothing where nothing is left.
+        """
 
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""

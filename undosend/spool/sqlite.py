@@ -37,7 +37,15 @@ Publish = Callable[[Sequence[Logged]], None]
 
 DIALECT = SqliteDialect()
 
-_PRAGMAS = ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_PATIENT, _HURRIED = "busy_timeout=5000", "busy_timeout=100"
+# secure_delete: what is deleted is overwritten, in the tables and on the pages that fall free.
+_PRAGMAS = (
+    _PATIENT,
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "secure_delete=ON",
+)
 _BEGIN = Statement("BEGIN IMMEDIATE", {})
 _BEGIN_LOOK = Statement("BEGIN", {})
 _COMMIT = Statement("COMMIT", {})
@@ -91,6 +99,7 @@ async def open_sqlite(
         GroupCommit("spool-writer", begin, write.carry, relieve),
         GroupCommit("spool-reader", look, read.carry),
         release,
+        lambda: write.carry(_emptied(write)),
     )
     return SqlSpool(statements, database)
 
@@ -165,6 +174,25 @@ def _to_the_end(transaction: Coroutine[Any, Any, Answer]) -> Answer:
         answer: Answer = done.value
         return answer
     raise RuntimeError("A transaction waited for something else than its connection.")
+
+
+async def _emptied(connection: _Connection) -> bool:
+    """Bring what the WAL holds into the tables, and cut it off; False where somebody reads it.
+
+    The WAL still has what was overwritten in the tables. By the writer's own connection, between
+    two transactions: below ``_WAL_RESET_FIXED`` nobody else may do it.
+    """
+    driver = connection.driver
+    if driver.in_transaction:  # a rollback failed; the next BEGIN will tell
+        return False
+    driver.execute(f"PRAGMA {_HURRIED}")
+    try:
+        ((busy, _, _),) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error:  # it changes nothing that anybody could ask for
+        return False
+    finally:
+        driver.execute(f"PRAGMA {_PATIENT}")
+    return not busy
 
 
 class SqliteLook:

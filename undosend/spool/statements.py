@@ -30,6 +30,7 @@ from sqlalchemy import (
 from undosend.domain.change import Event
 from undosend.domain.email import NEVER, WAITING, State
 from undosend.spool.dialect import Dialect, Statement, Types
+from undosend.spool.erasure import Erasure
 from undosend.spool.finding import Shape, end_of_look, found
 from undosend.spool.tables import (
     attachments,
@@ -71,6 +72,7 @@ class Statements:
         keys, leases = dialect.rows(_KEY), dialect.rows(_LEASE)
         content, results = dialect.rows(_CONTENT), dialect.rows(_RESULT)
 
+        self.erasure = Erasure(dialect)
         self.transition = {event: transition(event, dialect) for event in Event}
         self.add_emails = self._insertion(emails)
         self.add_contents = self._insertion(contents)

@@ -22,6 +22,7 @@ from undosend.spool.documents import (
     receipt_of,
     row_of,
 )
+from undosend.spool.erasure import Wanted
 from undosend.spool.group_commit import Kind
 from undosend.spool.port import (
     NOTHING,
@@ -33,6 +34,7 @@ from undosend.spool.port import (
     Page,
     Receipt,
     Rewrite,
+    within,
 )
 from undosend.spool.session import Ask
 from undosend.spool.statements import PAUSED, Statements
@@ -51,6 +53,8 @@ class SqlSpool:
     def __init__(self, statements: Statements, database: Database) -> None:
         self.database = database
         self._sql, work = statements, Work(statements)
+        self._erasure = statements.erasure
+        self._leftovers = True  # an earlier process may have ended in between
         self._writer, self._reader = database.writer, database.reader
         self._write, self._read = database.write, database.read
         self._add: Kind[Addition, None] = Kind(
@@ -62,6 +66,7 @@ class SqlSpool:
         self._apply: Mapping[Event, Kind[Wish, Email]] = {
             event: Kind(partial(work.apply, event), _about, **_rank(event)) for event in Event
         }
+        self._delete: Kind[Wanted, int] = Kind(self._erasure.delete)
         self._whole: Kind[Key, New] = Kind(work.whole)
         self._change_group: Kind[GroupWish, Mapping[str, Row | UndosendError]] = Kind(
             work.change_group, behind=_UNDO_BEHIND
@@ -87,7 +92,10 @@ class SqlSpool:
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
         """Make the change if the lifecycle allows it, and return the row as it then is."""
-        return await self._writer.submit(self._change[change.event], (change, rewrite))
+        try:
+            return await self._writer.submit(self._change[change.event], (change, rewrite))
+        finally:  # not before: a scrubbing may come in between
+            self._leftovers |= change.event is Event.DELETE
 
     async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
         """Make the change as ``change`` does; return the whole email as of the same moment."""
@@ -201,6 +209,30 @@ class SqlSpool:
     async def forget_receipts(self, *, before: int) -> None:
         """Forget the receipts that were made before an instant."""
         await self._write(Ask(self._sql.forget_receipts, given={"before": before}))
+
+    async def oldest_content(self) -> int:
+        """Return when that email ended that has ended longest and has its content still."""
+        ((ended,),) = await self._read(Ask(self._erasure.oldest))
+        return NEVER if ended is None else int(ended)
+
+    async def delete_contents(self, *, ended_before: int, at: int, most: int, octets: int) -> int:
+        """Delete the content of emails that had ended by then; return of how many."""
+        given = {"before": ended_before, "most": most}
+        ended = await self._read(Ask(self._erasure.ended, given=given))
+        keys = within([((account, id_), size) for account, id_, size in ended], octets)
+        if not keys:
+            return 0
+        try:
+            return await self._writer.submit(self._delete, (keys, ended_before, at))
+        finally:
+            self._leftovers = True
+
+    async def scrub(self) -> bool:
+        """Let nothing of what was deleted be left in the database's files."""
+        if self._leftovers:
+            self._leftovers = False  # not after it: more may be deleted in the meantime
+            self._leftovers = not await self.database.scrub() or self._leftovers
+        return not self._leftovers
 
     async def census(self) -> dict[State, int]:
         """Count the emails by state."""

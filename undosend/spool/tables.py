@@ -59,6 +59,7 @@ emails = Table(
     Column("uncertain", Integer, nullable=False),
     Column("sent_at", BigInteger),
     Column("final_at", BigInteger),
+    Column("content_deleted_at", BigInteger),
     Column("message_id", Text),
     Column("group_id", Text),
     Column("sender", Text),
@@ -92,6 +93,13 @@ Index(
     emails.c.expires_at,
     sqlite_where=(emails.c.due_at.is_not(None)) & (emails.c.expires_at < NEVER),
     postgresql_where=(emails.c.due_at.is_not(None)) & (emails.c.expires_at < NEVER),
+)
+# Whose content is still there though they have ended, the longest ended first.
+Index(
+    "ix_emails_final_at",
+    emails.c.final_at,
+    sqlite_where=(emails.c.final_at.is_not(None)) & (emails.c.content_deleted_at.is_(None)),
+    postgresql_where=(emails.c.final_at.is_not(None)) & (emails.c.content_deleted_at.is_(None)),
 )
 # Lists: an id sorts by time.
 Index("ix_emails_account_id", emails.c.account, emails.c.id)

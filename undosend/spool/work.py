@@ -16,6 +16,7 @@ from undosend.domain.errors import EmailNotFound, UndosendError
 from undosend.domain.lifecycle import covered, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
+from undosend.domain.remains import bare
 from undosend.domain.terms import terms_of
 from undosend.spool.documents import (
     addressed_values,
@@ -46,6 +47,7 @@ class Work:
 
     def __init__(self, statements: Statements) -> None:
         self._sql = statements
+        self._erasure = statements.erasure
 
     async def add(self, session: Session, additions: Sequence[Addition]) -> Sequence[None]:
         """Keep new emails, each addition all or none."""
@@ -75,12 +77,16 @@ class Work:
         items = [as_item(change) for change, _ in wishes]
         lines = await session.fetch(self._sql.transition[event], items)
         changed = {row.id: row for row in map(row_of, lines)}
+        if event is Event.DELETE and changed:
+            keys = [(row.account, row.id) for row in changed.values()]
+            await self._erasure.forget_words(session, keys)
         done = [(changed[c.email_id], rewrite) for c, rewrite in wishes if c.email_id in changed]
         await self._rewrite(session, done)
         for change, _ in wishes:
             if row := changed.get(change.email_id):
                 # A deleted row comes back as it last was, so its time is not the deletion's.
-                session.tell(replace(row, updated_at=change.at), told(event, row.state))
+                left = bare(row) if event is Event.DELETE else row
+                session.tell(replace(left, updated_at=change.at), told(event, row.state))
         unchanged = [change for change, _ in wishes if change.email_id not in changed]
         explained = await self._explain(session, unchanged) if unchanged else {}
         return [changed.get(c.email_id) or explained[c.email_id] for c, _ in wishes]

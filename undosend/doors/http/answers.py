@@ -82,6 +82,7 @@ class View:
             "expires_at": _time(None if row.expires_at == NEVER else row.expires_at),
             "server_time": rfc3339(now),
             "sent_at": _time(row.sent_at),
+            "content_deleted_at": _time(row.content_deleted_at),
             "next_attempt_at": _time(row.due_at if row.state is State.RETRYING else None),
             "attempts": row.attempts,
             "uncertain": row.uncertain,
@@ -102,7 +103,7 @@ class View:
             "attachments": [attachment(file) for file in shown.parts],
             "recipients": [
                 {
-                    "address": recipient.address,
+                    "address": recipient.address or None,  # deleted with the content
                     "status": recipient.delivery,
                     "code": recipient.code,
                     "reply": recipient.reply,

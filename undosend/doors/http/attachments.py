@@ -80,7 +80,7 @@ class AttachmentsHandler(OneEmail):
 
     async def get(self, email_id: str) -> None:
         """List the files, in the order in which they stand in the message."""
-        email = await self.outbox.get(self.account, email_id)
+        email = await self.outbox.whole(self.account, email_id)
         data = [answers.attachment(file) for file in email.parts]
         self.set_header("ETag", f'"{email.row.version}"')
         self.answer(answers.listing(data, has_more=False))

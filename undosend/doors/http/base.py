@@ -32,6 +32,10 @@ log = structlog.get_logger(__name__)
 OPEN: Mapping[str, Scope | None] = MappingProxyType({"GET": None})
 """What handlers need whose pages everybody may see."""
 
+_LONGEST_NAME = 40
+_NAMES = re.compile(rf"[A-Za-z0-9_.-]{{1,{_LONGEST_NAME}}}", re.ASCII)
+"""What paths are made of: words and ids. A key, or the token of an undo link, is longer."""
+
 _ALLOWED = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Mail-From, Prefer, "
     f"Rcpt-To, X-Batch-Validation, Last-Event-ID, {XSRF_HEADER}"
@@ -137,8 +141,9 @@ class Handler(Receiver):
         for name in self.request.query_arguments:
             if name not in self.parameters:
                 known = ", ".join(sorted(self.parameters)) or "none"
+                told = repr(name) if _is_name(name) else "of that name"
                 raise BadRequest(
-                    "bad_parameter", f"There is no query parameter {name[:64]!r} here ({known})."
+                    "bad_parameter", f"There is no query parameter {told} here ({known})."
                 )
         return None
 
@@ -296,15 +301,16 @@ class Handler(Receiver):
             self.set_header("Allow", ", ".join(self._allowed()))
         kind = "json" if _only_json(self.request.headers.get("Accept", "")) else "problem+json"
         self.set_header("Content-Type", f"application/{kind}")
-        document = problem(error, base_url=self.base_url, instance=self.request.path)
+        document = problem(error, base_url=self.base_url, instance=_told(self.request.path))
         self.finish(to_json(document) + b"\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log our mistakes with their trace; a client's are counted, not told."""
+        method = self.request.method if self.request.method in _METHODS else "other"
         if isinstance(value, UndosendError | HTTPError):
-            log.debug("request_refused", method=self.request.method, code=_as_ours(value, 0).code)
+            log.debug("request_refused", method=method, code=_as_ours(value, 0).code)
         else:
-            log.error("request_failed", method=self.request.method, exc_info=(typ, value, tb))
+            log.error("request_failed", method=method, exc_info=(typ, value, tb))
 
     @classmethod
     def methods(cls) -> list[str]:
@@ -330,6 +336,21 @@ class NotFound(Handler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:  # noqa: ARG002 - whatever it was
         """Say it of any method, also of one that nothing takes."""
         super().write_error(404)
+
+
+def _told(path: str) -> str:
+    """Return as much of the path as may stand in logs: up to an address or a right to undo."""
+    told = [""]
+    for part in path.split("/")[1:]:
+        if not _NAMES.fullmatch(part):
+            break
+        told.append(part)
+    return "/".join(told) or "/"
+
+
+def _is_name(parameter: str) -> bool:
+    """Tell whether it is surely neither an address nor a key that lost its name."""
+    return "@" not in parameter and len(parameter) <= _LONGEST_NAME
 
 
 def _only_json(accept: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from undosend.domain.clock import SECOND
 from undosend.domain.email import State
 from undosend.domain.errors import (
+    ContentDeleted,
     Draining,
     EmailNotFound,
     FieldError,
@@ -107,6 +108,7 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         f"{_EMAIL}/reopen",
     ),
     "key_ended": (KeyEnded(_KEY), f"/v1/keys/{_KEY}/rotate"),
+    "content_deleted": (ContentDeleted(_LEFT), f"{_EMAIL}/raw"),
     "version_mismatch": (VersionMismatch(4), _EMAIL),
     "too_large": (
         TooLarge(
@@ -118,7 +120,7 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
     "unsupported_media_type": (
         BadRequest(
             "unsupported_media_type",
-            "The body's type is text/plain. Send Content-Type: application/json.",
+            "This call takes JSON in UTF-8. Send Content-Type: application/json.",
         ),
         _EMAILS,
     ),

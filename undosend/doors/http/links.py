@@ -89,18 +89,18 @@ class UndoLinkHandler(MailHandler):
 
     def _standing(self, email: Email) -> None:
         row = email.row
-        subject = email.content.subject or "(no subject)"
+        subject = "The email" if row.content_deleted_at else _quoted(email.content.subject)
         if row.state is State.DRAFT:
-            self._page("Undone", f"“{subject}” is a draft. It was not sent.")
+            self._page("Undone", f"{subject} is a draft. It was not sent.")
         elif row.state in _UNSENT and not row.may_have_been_delivered:
-            self._page("Nothing to undo", f"“{subject}” {_UNSENT[row.state]}.")
+            self._page("Nothing to undo", f"{subject} {_UNSENT[row.state]}.")
         elif answers.undo_status(row) == "final":
             doubtful = row.uncertain > 0 and row.accepted == 0
             fate = "may have been delivered" if doubtful else "has left, or is leaving now"
-            self._page("Too late to undo", f"“{subject}” {fate}.")
+            self._page("Too late to undo", f"{subject} {fate}.")
         else:
             seconds = round(answers.undo_seconds_left(row, self.now))
-            text = f"“{subject}” will be sent in about {seconds} seconds, unless you undo it."
+            text = f"{subject} will be sent in about {seconds} seconds, unless you undo it."
             self._page("Undo send?", text, button=True)
 
     def _page(self, title: str, text: str, *, button: bool = False) -> None:
@@ -108,3 +108,7 @@ class UndoLinkHandler(MailHandler):
         self.set_header("Content-Security-Policy", _POLICY)
         page = self.templates.load("undo.html")
         self.finish(page.generate(title=title, text=text, button=button))
+
+
+def _quoted(subject: str) -> str:
+    return f"“{subject or '(no subject)'}”"

@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from undosend.doors.http.problems import BadRequest
 from undosend.outbox import Outbox
@@ -66,6 +67,7 @@ class Once:
             BadRequest: idempotency_in_progress, idempotency_mismatch.
         """
         name = (account, scope, key)
+        known = (account, scope, sha256(key.encode()).hexdigest())  # a key may hold anything
         if name in self._running:
             raise BadRequest(
                 "idempotency_in_progress",
@@ -73,13 +75,13 @@ class Once:
             )
         self._running.add(name)
         try:
-            earlier = await self._outbox.receipt(*name)
+            earlier = await self._outbox.receipt(*known)
             if earlier and earlier.fingerprint != fingerprint:
                 raise BadRequest(
                     "idempotency_mismatch",
                     "This Idempotency-Key came with another request before. Repeat that one as "
                     "it was, or use a new key.",
                 )
-            yield Turn(earlier, Receipt(*name, fingerprint, at=0, status=0))
+            yield Turn(earlier, Receipt(*known, fingerprint, at=0, status=0))
         finally:
             self._running.discard(name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
+    ContentDeleted,
     InvalidEmail,
     RateLimited,
     SenderNotAllowed,
@@ -144,6 +145,15 @@ KINDS: Mapping[str, Kind] = {
         "A key that was revoked or has expired cannot be rotated: nobody could use it meanwhile. "
         "Nothing was made.",
         "Make a new key with what the old one had; GET /v1/keys and its id shows that.",
+    ),
+    "content_deleted": Kind(
+        410,
+        "The email's content was deleted",
+        "A while after an email has ended, its content is deleted for good: whom it was from and "
+        "for, subject, text, header fields, tags and files. What became of it is kept and can be "
+        "read. The member content_deleted_at says since when.",
+        "Do not repeat the request. To send the email again, write a new one; to have more time, "
+        "ask the operator for a higher --content-days.",
     ),
     "idempotency_in_progress": Kind(
         409,
@@ -289,6 +299,8 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
             document["sent_at"] = None if error.sent_at is None else rfc3339(error.sent_at)
         case RateLimited(policy=str(policy)):
             document["violated_policies"] = [policy]
+        case ContentDeleted():
+            document["content_deleted_at"] = rfc3339(error.deleted_at)
         case VersionMismatch():
             document["version"] = error.version
         case SenderNotAllowed():

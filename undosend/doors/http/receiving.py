@@ -144,8 +144,7 @@ class Receiver(RequestHandler):
         if kind.strip().lower() != "application/json" or charset not in {"", "charset=utf-8"}:
             raise BadRequest(
                 "unsupported_media_type",
-                f"The body's type is {kind.strip()[:64] or 'not given'}"
-                f"{'; ' + charset[:64] if charset else ''}. Send Content-Type: application/json.",
+                "This call takes JSON in UTF-8. Send Content-Type: application/json.",
             )
         return decode(body)
 
