@@ -141,7 +141,7 @@ async def test_what_is_no_http_is_not_told(octets: bytes) -> None:
 
     writer.close()
     server.stop()
-    assert "Malformed HTTP message…" in [line["event"] for line in lines(stream)]
+    assert "Malformed HTTP message from …: …" in [line["event"] for line in lines(stream)]
     assert "SECRET" not in stream.getvalue()
 
 

@@ -35,7 +35,7 @@ STANDING = frozenset(
         *("object", "id", "status", "undo_status", "revision", "version", "message_id", "group_id"),
         *("created_at", "updated_at", "scheduled_at", "release_at", "undo_until", "expires_at"),
         *("undo_seconds_left", "undo_url", "server_time", "sent_at", "next_attempt_at"),
-        *("attempts", "uncertain", "may_have_been_delivered", "last_event"),
+        *("attempts", "uncertain", "may_have_been_delivered", "last_event", "content_deleted_at"),
     }
 )
 """What who may not read an email hears of it: where it stands, nothing that its author wrote."""
