@@ -31,7 +31,7 @@ from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 
 SCRIPTS = data("migrations")
-HEAD = "0003"
+HEAD = "0005"
 fields_of_rows = [field.name for field in fields(Row)]
 
 
@@ -91,7 +91,7 @@ async def test_the_migrated_schema_is_that_of_the_tables(
     migrated = schema(database)
 
     assert migrated == schema(tmp_path / "created.db")
-    assert len(migrated) == 9 + 11
+    assert len(migrated) == 12 + 16
     assert {name for type_, name in migrated if type_ == "index"} >= {
         "ix_emails_due",
         "ix_emails_leased",
