@@ -209,7 +209,10 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
         ),
         ("pydantic", ("undosend.doors.http", "undosend.settings", "undosend.choices")),
         ("prometheus_client", ("undosend.metrics",)),
-        ("click", ("undosend.cli", "undosend.cli_frame", "undosend.cli_keys")),
+        (
+            "click",
+            ("undosend.cli", "undosend.cli_frame", "undosend.cli_keys", "undosend.cli_webhooks"),
+        ),
     ],
 )
 def test_a_library_has_one_home(library: str, homes: tuple[str, ...]) -> None:

@@ -60,7 +60,9 @@ Description = Annotated[
     BeforeValidator(_described),
     WithJsonSchema({"type": "string", "maxLength": _LONGEST_DESCRIPTION}),
 ]
-Url = Annotated[str, WithJsonSchema({"type": "string", "format": "uri", "maxLength": LONGEST_URL})]
+Url = Annotated[
+    str, WithJsonSchema({"type": "string", "format": "webhook-url", "maxLength": LONGEST_URL})
+]
 
 
 class WebhookIn(BaseModel):
