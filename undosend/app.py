@@ -33,6 +33,7 @@ from undosend.assembly import (
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import Clock, SystemClock
+from undosend.doors.http.answers import logged
 from undosend.doors.http.server import Server, affordable
 from undosend.hub import Hub
 from undosend.logs import journal
@@ -143,7 +144,7 @@ async def running(
         core = make_core(ground, store, spool, relay)
         outbox, releaser = core.outbox, core.releaser
         await releaser.recover()
-        telling = make_telling(ground, store.spool.database, leaves)
+        telling = make_telling(ground, store.spool.database, logged, leaves)
         await telling.deliverer.recover()
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)

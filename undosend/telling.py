@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from undosend import __version__
 from undosend.assembly import Ground
-from undosend.doors.http.answers import logged
 from undosend.settings import Settings
 from undosend.spool.database import Database
 from undosend.spool.webhooks import SqlWebhooks
@@ -16,6 +15,7 @@ from undosend.webhooks.admin import WebhookAdmin
 from undosend.webhooks.client import HttpSender, SystemLookup
 from undosend.webhooks.deliver import Deliverer
 from undosend.webhooks.guard import Guard
+from undosend.webhooks.message import Tell
 from undosend.webhooks.port import Webhooks
 from undosend.webhooks.schedule import ALL
 
@@ -37,8 +37,11 @@ def guard_of(settings: Settings) -> Guard:
     )
 
 
-def make_telling(ground: Ground, database: Database, leaves: AsyncExitStack) -> Telling:
-    """Return the webhooks of a database, which somebody else opens and closes."""
+def make_telling(ground: Ground, database: Database, tell: Tell, leaves: AsyncExitStack) -> Telling:
+    """Return the webhooks of a database, which somebody else opens and closes.
+
+    tell: makes of an event what receivers read.
+    """
     clock, guard = ground.clock, guard_of(ground.settings)
     store, lookup = SqlWebhooks(database), SystemLookup()
     leaves.callback(lookup.close)
@@ -50,7 +53,7 @@ def make_telling(ground: Ground, database: Database, leaves: AsyncExitStack) -> 
         sender=sender,
         hub=ground.hub,
         clock=clock,
-        tell=logged,
+        tell=tell,
         luck=random.random,
         counted=ground.metrics.told,
     )
