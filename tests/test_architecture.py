@@ -26,6 +26,7 @@ from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.routes import routes
+from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.keyring import Keyring
@@ -34,8 +35,22 @@ from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
 from undosend.spool.memory_keys import MemoryKeys
 from undosend.spool.port import Logged, Receipt
-from undosend.spool.tables import attachments, emails, events, keys, receipts, recipients
+from undosend.spool.tables import (
+    attachments,
+    emails,
+    events,
+    keys,
+    receipts,
+    recipients,
+    webhook_deliveries,
+    webhooks,
+)
 from undosend.tokens import Tokens
+from undosend.webhooks.admin import WebhookAdmin
+from undosend.webhooks.client import SystemLookup
+from undosend.webhooks.guard import Guard
+from undosend.webhooks.memory import MemoryWebhooks
+from undosend.webhooks.port import Delivery, Endpoint
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "undosend").rglob("*.py"))
@@ -87,6 +102,7 @@ SPOOL_PORT, KEY_PORT, RELAY_PORT = (
     "undosend.spool.key_port",
     "undosend.relay.port",
 )
+WEBHOOKS = "undosend.webhooks"
 CORE = (
     "undosend.hub",
     "undosend.outbox",
@@ -105,8 +121,10 @@ ROOTS = (
     "undosend.chores",
     "undosend.cli_frame",
     "undosend.cli_keys",
+    "undosend.cli_webhooks",
     "undosend.operating",
     "undosend.restore",
+    "undosend.telling",
 )
 
 # The first layer that has a module is the module's.
@@ -117,10 +135,13 @@ LAYERS = (
     Layer(CORE, (DOMAIN, SPOOL_PORT, KEY_PORT, RELAY_PORT, *CORE), ("structlog",)),
     Layer(("undosend.tokens",), (DOMAIN, "undosend.keyring", "undosend.signing")),
     Layer(("undosend.spool.memory", "undosend.spool.memory_keys"), (DOMAIN, SPOOL_PORT, KEY_PORT)),
+    Layer(("undosend.webhooks.port", "undosend.webhooks.memory"), (DOMAIN, SPOOL_PORT, WEBHOOKS)),
+    Layer(("undosend.webhooks.client",), (DOMAIN, WEBHOOKS), ("tornado",)),
+    Layer(("undosend.webhooks",), (DOMAIN, SPOOL_PORT, "undosend.hub", WEBHOOKS), ("structlog",)),
     Layer(("undosend.spool.group_commit",), (DOMAIN,), ("structlog",)),
     Layer(
         ("undosend.spool",),
-        (DOMAIN, "undosend.spool"),
+        (DOMAIN, "undosend.spool", "undosend.webhooks.port"),
         ("sqlalchemy", "alembic", "aiosqlite", "pydantic_core", "structlog"),
     ),
     Layer(("undosend.relay",), (DOMAIN, "undosend.relay"), ("aiosmtplib", "structlog")),
@@ -139,6 +160,9 @@ LAYERS = (
             "undosend.signing_key",
             "undosend.doors.http",
             "undosend.devinbox",
+            "undosend.webhooks.admin",
+            "undosend.webhooks.guard",
+            "undosend.webhooks.port",
         ),
         ("tornado", "pydantic", "pydantic_core", "structlog", "multipart"),
     ),
@@ -176,11 +200,20 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
         ("aiosmtplib", ("undosend.relay",)),
         (
             "tornado",
-            ("undosend.doors.http", "undosend.app", "undosend.assembly", "undosend.operating"),
+            (
+                "undosend.doors.http",
+                "undosend.app",
+                "undosend.assembly",
+                "undosend.operating",
+                "undosend.webhooks.client",
+            ),
         ),
         ("pydantic", ("undosend.doors.http", "undosend.settings", "undosend.choices")),
         ("prometheus_client", ("undosend.metrics",)),
-        ("click", ("undosend.cli", "undosend.cli_frame", "undosend.cli_keys")),
+        (
+            "click",
+            ("undosend.cli", "undosend.cli_frame", "undosend.cli_keys", "undosend.cli_webhooks"),
+        ),
     ],
 )
 def test_a_library_has_one_home(library: str, homes: tuple[str, ...]) -> None:
@@ -221,6 +254,7 @@ BROAD = {
     "undosend.cli_frame": 1,
     "undosend.hub": 1,
     "undosend.spool.group_commit": 2,
+    "undosend.webhooks.deliver": 1,
 }
 
 
@@ -272,7 +306,12 @@ def test_nobody_asks_the_operating_system_for_the_time_but_the_clock() -> None:
 
 def test_no_task_is_made_without_an_owner() -> None:
     """``create_task`` belongs to a TaskGroup, but for those whose owner waits for them itself."""
-    owners = {"undosend.relay.data", "undosend.releaser", "undosend.spool.group_commit"}
+    owners = {
+        "undosend.relay.data",
+        "undosend.releaser",
+        "undosend.spool.group_commit",
+        "undosend.webhooks.deliver",
+    }
     found = {
         name
         for name, source in MODULES.items()
@@ -370,6 +409,8 @@ def test_importing_every_module_opens_nothing() -> None:
         (Receipt, receipts, []),
         (Key, keys, []),
         (Recipient, recipients, ["email_id", "position"]),
+        (Endpoint, webhooks, []),
+        (Delivery, webhook_deliveries, []),
     ],
 )
 def test_a_value_has_its_tables_columns_in_their_order(
@@ -402,6 +443,10 @@ def url_table() -> list[URLSpec]:
         page=ROOT / "undosend" / "web",
         keys=KeyDesk(Keyring(MemoryKeys(), clock), clock),
         inbox=DevInbox(ROOT / "inbox.jsonl", clock),
+        webhooks=WebhookDesk(
+            WebhookAdmin(store=MemoryWebhooks(), guard=Guard(), lookup=SystemLookup(), clock=clock),
+            clock,
+        ),
     )
 
 

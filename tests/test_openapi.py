@@ -26,6 +26,7 @@ from undosend.doors.http.payloads import AttachmentIn, EmailIn, EmailPatch, TagI
 from undosend.doors.http.problems import KINDS, problem
 from undosend.doors.http.routes import routes
 from undosend.doors.http.tokens import TokenIn
+from undosend.doors.http.webhooks import WebhookDesk, WebhookIn, WebhookPatch
 from undosend.hub import Hub
 from undosend.keyring import Wish
 from undosend.settings import data
@@ -35,7 +36,10 @@ CONTRACT = data("api-spec") / "openapi.yaml"
 DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
 COMPONENTS = DOCUMENT["components"]
 METHODS = ("get", "post", "patch", "delete")
-MODELS = (EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn, KeyIn, KeyRotationIn, TokenIn)
+MODELS = (
+    *(EmailIn, EmailPatch, TimingIn, AttachmentIn, TagIn),
+    *(WebhookIn, WebhookPatch, KeyIn, KeyRotationIn, TokenIn),
+)
 PROBLEM = "application/problem+json"
 THE_DAY_IT_WAS_WRITTEN = 1_795_426_200 * SECOND
 """2026-11-23T09:30:00Z, when all that happens in the document's examples."""
@@ -240,6 +244,8 @@ def filled(path: str) -> str:
         id="em_x",
         attachment_id="at_x",
         group_id="invoices",
+        webhook_id="wh_x",
+        delivery_id="msg_x",
         key_id="key_x",
         token="x",
         code="too_late",
@@ -250,6 +256,7 @@ def filled(path: str) -> str:
 def _table(service: Service) -> list[Any]:
     return routes(
         desk=service.desk,
+        webhooks=WebhookDesk(service.webhook_admin, service.clock),
         readiness=_ready,
         openapi=CONTRACT,
         page=Path(),
@@ -317,6 +324,9 @@ async def test_every_example_of_a_request_is_taken(
     where = path.replace("{id}", email_id)
     if "email_id" in body:
         body = body | {"email_id": email_id}
+    if "{webhook_id}" in path:
+        made = await service.post("/v1/webhooks", {"url": "https://hooks.example.com/"})
+        where = path.replace("{webhook_id}", made.json["id"])
     headers = {"Content-Type": "text/plain" if kind == "*/*" else kind}
     if "{key_id}" in path:
         key, text = await service.keyring.create(Wish("ours", scopes=EVERY))

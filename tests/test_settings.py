@@ -357,3 +357,24 @@ def test_shipped_files_are_found_in_the_checkout() -> None:
 def test_a_missing_shipped_file_says_that_the_installation_is_incomplete() -> None:
     with pytest.raises(Misconfigured, match="incomplete"):
         data("no-such-thing")
+
+
+@pytest.mark.parametrize("text", ["127.0.0.0/8", " 127.0.0.0/8 , ::1/128 ", "10.1.2.3", ""])
+def test_networks_for_webhooks_are_taken(text: str) -> None:
+    settings = Settings(dev=True, webhook_allow_networks=text)
+
+    assert settings.webhook_allow_networks == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("text", ["localhost", "127.0.0.1/8", "10.0.0.0/33", "10/8", "::/129"])
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(Misconfigured, match=r"--webhook-allow-networks.* is no network"):
+        load({"dev": True, "webhook_allow_networks": f"::1/128,{text}"}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("443,25", "is for mail"), ("0", "is no port"), ("65536", "is no port")]
+)
+def test_what_is_no_port_for_webhooks_is_refused(text: str, why: str) -> None:
+    with pytest.raises(Misconfigured, match=rf"--webhook-ports.* {why}"):
+        load({"dev": True, "webhook_ports": text}, {})

@@ -33,6 +33,7 @@ from undosend.assembly import (
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
+from undosend.doors.http.answers import logged
 from undosend.doors.http.server import Server, affordable
 from undosend.hub import Hub
 from undosend.logs import journal
@@ -50,6 +51,8 @@ from undosend.spool.sqlite import (
     own,
     sqlite_warning,
 )
+from undosend.telling import make_telling
+from undosend.webhooks import schedule
 
 log = structlog.get_logger(__name__)
 
@@ -150,6 +153,8 @@ async def running(
             keep=round(settings.content_days * _DAY),
             counted=metrics.content_deleted,
         )
+        telling = make_telling(ground, store.spool.database, logged, leaves)
+        await telling.deliverer.recover()
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
         service = Service(
@@ -160,19 +165,21 @@ async def running(
             releaser=releaser,
             inbox=inbox,
         )
-        door = make_door(ground, store, core, inbox)
-        most = affordable(settings.max_connections, beside=settings.relay_connections)
+        door = make_door(ground, store, core, telling.admin, inbox)
+        beside = settings.relay_connections + schedule.ALL
+        most = affordable(settings.max_connections, beside=beside)
         server = Server(door, most=most, refused=metrics.refused)
         metrics.watch_connections(lambda: server.connections)
         metrics_server = Server(
             metrics_door(metrics), most=_METRICS_CONNECTIONS, refused=metrics.refused
         )
-        operator_server = HTTPServer(operator_door(ground, store, core))
+        operator_server = HTTPServer(operator_door(ground, store, core, telling.admin))
         operators = leaves.enter_context(
             control.listening(database_file(embedded_database(settings)))
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
+            tasks.create_task(telling.deliverer.run(), name="deliverer")
             helpers = [
                 tasks.create_task(store.guard.keeping(spool, clock), name="epoch"),
                 tasks.create_task(chores.restock(store.disk, clock), name="ballast"),
@@ -190,6 +197,12 @@ async def running(
                 tasks.create_task(chores.forget(spool, clock), name="forgetting"),
                 tasks.create_task(chores.note_uses(store.keyring, clock), name="uses"),
                 tasks.create_task(retention.run(), name="retention"),
+                tasks.create_task(
+                    chores.gather_untold(telling.store, metrics, clock), name="untold"
+                ),
+                tasks.create_task(
+                    chores.forget_deliveries(telling.store, clock), name="forgetting deliveries"
+                ),
             ]
             server.add_sockets(sockets)
             metrics_server.add_sockets(metrics_sockets)
@@ -200,7 +213,8 @@ async def running(
                 # Undo is served until the last dialogue has ended.
                 outbox.drain()
                 await hub.end_watches(_WATCHES_END_SECONDS)
-                await releaser.stop(settings.drain_seconds)
+                drain = settings.drain_seconds
+                await asyncio.gather(releaser.stop(drain), telling.deliverer.stop(drain))
                 for helper in helpers:
                     helper.cancel()
                 for each in (server, metrics_server, operator_server):

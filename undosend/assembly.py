@@ -34,6 +34,7 @@ from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
 from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
+from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.keyring import Keyring
@@ -53,6 +54,7 @@ from undosend.spool.sql_keys import SqlKeys
 from undosend.spool.sqlite import database_file, open_sqlite
 from undosend.spool.store import SqlSpool
 from undosend.tokens import Tokens
+from undosend.webhooks.admin import WebhookAdmin
 
 log = structlog.get_logger(__name__)
 
@@ -152,7 +154,9 @@ def make_core(ground: Ground, store: Store, spool: Spool, relay: Relay) -> Core:
     )
 
 
-def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) -> Door:
+def make_door(
+    ground: Ground, store: Store, core: Core, webhooks: WebhookAdmin, inbox: DevInbox | None
+) -> Door:
     """Return the HTTP door."""
     settings, clock, outbox = ground.settings, ground.clock, core.outbox
     signer = store.signing_key.signer
@@ -160,6 +164,7 @@ def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) 
     origins = frozenset(filter(None, settings.cors_origins.split(",")))
     table = routes(
         desk=Desk(outbox, core.drafts, View(clock, signer), ground.hub, Once(outbox), tokens),
+        webhooks=WebhookDesk(webhooks, clock),
         readiness=lambda: unready(outbox, core.releaser, store.spool, clock),
         openapi=data("api-spec") / "openapi.yaml",
         page=Path(__file__).parent / "web",
@@ -177,10 +182,11 @@ def make_door(ground: Ground, store: Store, core: Core, inbox: DevInbox | None) 
     )
 
 
-def operator_door(ground: Ground, store: Store, core: Core) -> OperatorDoor:
+def operator_door(ground: Ground, store: Store, core: Core, webhooks: WebhookAdmin) -> OperatorDoor:
     """Return the door of who can open the socket beside the database."""
     table = operator_routes(
         keys=KeyDesk(store.keyring, ground.clock, operator=True),
+        webhooks=WebhookDesk(webhooks, ground.clock, operator=True),
         spool=store.spool,
         signing_key=store.signing_key,
         wake=core.releaser.wake,

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, SecretStr
 from undosend.domain.errors import Misconfigured
 
 _LEAST_OF_A_SIGNING_KEY = 32
+_SMTP_PORT = 25
 
 
 def async_database_url(url: str) -> str:
@@ -86,6 +87,33 @@ def _origins(text: str) -> str:
     return ",".join(origins)
 
 
+def _networks(text: str) -> str:
+    networks = _listed(text)
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise ValueError(
+                f"{network!r} is no network: write 127.0.0.0/8, ::1/128 or 10.1.2.3/32, with no "
+                "bits set behind its length."
+            ) from None
+    return ",".join(networks)
+
+
+def _ports(text: str) -> str:
+    ports = _listed(text)
+    for port in ports:
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
+            raise ValueError(f"{port!r} is no port: write numbers from 1 to 65535.")
+        if int(port) == _SMTP_PORT:
+            raise ValueError("Port 25 is for mail, and webhooks never go there.")
+    return ",".join(ports)
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _file(path: str) -> str:
     if not path.isprintable() or not path or "://" in path or "-----BEGIN" in path:
         raise ValueError("this is no name of a file: write the name of one, not its content.")
@@ -116,3 +144,5 @@ def _signing_key(text: SecretStr | None) -> SecretStr | None:
 
 FileName: TypeAlias = Annotated[str, AfterValidator(_file)]
 SigningKeys: TypeAlias = Annotated[SecretStr | None, AfterValidator(_signing_key)]
+Networks: TypeAlias = Annotated[str, AfterValidator(_networks)]
+Ports: TypeAlias = Annotated[str, AfterValidator(_ports)]

@@ -13,11 +13,14 @@ from undosend.relay.smtp import SmtpRelay
 from undosend.releaser import Releaser
 from undosend.spool.disk import Disk
 from undosend.spool.port import Spool
+from undosend.webhooks.port import Webhooks
 
 _GATHER_SECONDS = 15
 _RESTOCK_SECONDS = 15
 _FORGET_SECONDS = 3600
 _USES_SECONDS = 5
+DELIVERIES_LAST = 30 * 24 * 3600 * SECOND
+_FORGOTTEN_AT_ONCE = 500
 
 
 async def gather(
@@ -57,6 +60,25 @@ async def note_uses(keyring: Keyring, clock: Clock) -> None:
         await clock.sleep_until(clock.now() + _USES_SECONDS * SECOND)
         with suppress(Unavailable):
             await keyring.keep_uses()
+
+
+async def gather_untold(store: Webhooks, metrics: Metrics, clock: Clock) -> None:
+    """Let the metrics know how long what waits to be told has been waiting."""
+    while True:
+        with suppress(Unavailable):
+            metrics.untold((await store.agenda()).oldest_at, clock.now())
+        await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
+
+
+async def forget_deliveries(store: Webhooks, clock: Clock) -> None:
+    """Let the store forget what was told a month ago: a few at a time, so that no undo waits."""
+    while True:
+        forgotten = 0
+        with suppress(Unavailable):
+            before = clock.now() - DELIVERIES_LAST
+            forgotten = await store.forget(before=before, most=_FORGOTTEN_AT_ONCE)
+        seconds = 1 if forgotten == _FORGOTTEN_AT_ONCE else _FORGET_SECONDS
+        await clock.sleep_until(clock.now() + seconds * SECOND)
 
 
 async def forget(spool: Spool, clock: Clock) -> None:

@@ -17,6 +17,7 @@ import click
 from undosend import __version__
 from undosend.cli_frame import FAILED, Setting, asked, chosen, in_one_line
 from undosend.cli_keys import keys, signing_key
+from undosend.cli_webhooks import webhooks
 from undosend.domain.errors import Misconfigured
 from undosend.settings import Settings, load
 
@@ -75,6 +76,7 @@ def resume(**given: Any) -> None:
 
 main.add_command(keys)
 main.add_command(signing_key)
+main.add_command(webhooks)
 
 
 @main.command(params=[Setting(name) for name in Settings.model_fields])

@@ -88,6 +88,17 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._webhook_attempts = Counter(
+            "undosend_webhook_attempts",
+            "Attempts to tell a webhook, by result.",
+            ["result"],
+            registry=self.registry,
+        )
+        self._webhook_oldest = Gauge(
+            "undosend_webhook_oldest_pending_seconds",
+            "How long the longest waiting message for an enabled webhook has been waiting.",
+            registry=self.registry,
+        )
         self._undone = self._undo.labels("undone")
 
     def begun(self, late_seconds: float) -> None:
@@ -111,6 +122,15 @@ class Metrics:
     def content_deleted(self, emails: int) -> None:
         """So many ended emails lost their content."""
         self._contents.inc(emails)
+
+    def told(self, result: str) -> None:
+        """An attempt to tell a webhook came to a result."""
+        self._webhook_attempts.labels(result).inc()
+
+    def untold(self, oldest_at: int, now: int) -> None:
+        """Take in since when the longest waiting message for a webhook waits, NEVER for none."""
+        waited = 0 if oldest_at == NEVER else max(0, now - oldest_at)
+        self._webhook_oldest.set(waited / SECOND)
 
     def requested(self, route: str, status: int, seconds: float, problem: str | None) -> None:
         """Count a request; a refused undo also by why it was refused."""

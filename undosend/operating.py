@@ -23,12 +23,17 @@ from undosend.domain.clock import SECOND, Clock, SystemClock
 from undosend.domain.errors import InUse, Misconfigured, Unavailable
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
+from undosend.doors.http.webhooks import WebhookDesk
 from undosend.keyring import Keyring
 from undosend.settings import Settings, data
 from undosend.signing_key import SigningKey
 from undosend.spool.sql_keys import SqlKeys
 from undosend.spool.sqlite import database_file, open_sqlite
 from undosend.spool.store import SqlSpool
+from undosend.spool.webhooks import SqlWebhooks
+from undosend.telling import guard_of
+from undosend.webhooks.admin import WebhookAdmin
+from undosend.webhooks.client import SystemLookup
 
 _PATIENCE_SECONDS = 10
 _LOOK_AGAIN = SECOND // 10
@@ -69,13 +74,26 @@ async def ask(
 
 @asynccontextmanager
 async def _door(spool: SqlSpool, settings: Settings, clock: Clock) -> AsyncIterator[Application]:
+    lookup = SystemLookup()
     try:
         keyring = Keyring(SqlKeys(spool.database), clock)
         await keyring.load()
         key = await SigningKey.opened(spool, signing_keys(settings.signing_key))
         keys = KeyDesk(keyring, clock, operator=True)
-        yield OperatorDoor(operator_routes(keys=keys, spool=spool, signing_key=key, wake=None))
+        admin = WebhookAdmin(
+            store=SqlWebhooks(spool.database), guard=guard_of(settings), lookup=lookup, clock=clock
+        )
+        yield OperatorDoor(
+            operator_routes(
+                keys=keys,
+                webhooks=WebhookDesk(admin, clock, operator=True),
+                spool=spool,
+                signing_key=key,
+                wake=None,
+            )
+        )
     finally:
+        lookup.close()
         await spool.close()
 
 

@@ -23,7 +23,16 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from undosend.choices import DatabaseUrl, FileName, Host, Origins, PublicUrl, SigningKeys
+from undosend.choices import (
+    DatabaseUrl,
+    FileName,
+    Host,
+    Networks,
+    Origins,
+    Ports,
+    PublicUrl,
+    SigningKeys,
+)
 from undosend.domain.errors import Misconfigured
 
 _PREFIX = "UNDOSEND_"
@@ -173,6 +182,15 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         ge=64,
         le=1_048_576,
         description="Memory for the large requests (over 64 KiB) that are here at once, in MiB.",
+    )
+    webhook_allow_networks: Networks = Field(
+        default="",
+        description="Networks that webhooks may go to though they are not public, also without "
+        "TLS, with commas between: 127.0.0.0/8,::1/128 in development.",
+    )
+    webhook_ports: Ports = Field(
+        default="443",
+        description="Ports that webhooks may go to at public addresses, with commas between.",
     )
     drain_seconds: float = Field(
         default=25,

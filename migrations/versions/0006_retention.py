@@ -1,7 +1,7 @@
 """Content goes a while after the end of its email; receipts know their keys by hash only.
 
 Revision ID: 0006
-Revises: 0003
+Revises: 0005
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

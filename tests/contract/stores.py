@@ -11,6 +11,9 @@ from undosend.spool.memory import MemorySpool
 from undosend.spool.port import Logged, Spool
 from undosend.spool.sqlite import open_sqlite
 from undosend.spool.store import SqlSpool
+from undosend.spool.webhooks import SqlWebhooks
+from undosend.webhooks.memory import MemoryWebhooks
+from undosend.webhooks.port import Webhooks
 
 Publish = Callable[[Sequence[Logged]], None]
 Open = Callable[[Path, Publish], Awaitable[Spool]]
@@ -51,3 +54,19 @@ async def _migrated() -> bytes:
 
 
 STORES: dict[str, Open] = {"memory": open_memory, "sqlite": open_file}
+
+
+async def memory_webhooks(_: Path) -> tuple[Spool, Webhooks]:
+    webhooks = MemoryWebhooks()
+    return MemorySpool(webhooks.heard), webhooks
+
+
+async def file_webhooks(folder: Path) -> tuple[Spool, Webhooks]:
+    spool = await open_file(folder)
+    return spool, SqlWebhooks(spool.database)
+
+
+WEBHOOK_STORES: dict[str, Callable[[Path], Awaitable[tuple[Spool, Webhooks]]]] = {
+    "memory": memory_webhooks,
+    "sqlite": file_webhooks,
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ from undosend.doors.http.problems import KINDS
 from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
 from undosend.doors.http.server import Server
+from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.keyring import Keyring
@@ -51,6 +53,9 @@ from undosend.spool.key_port import KeyStore
 from undosend.spool.memory_keys import MemoryKeys
 from undosend.spool.port import ENDLESS, Spool, Storage
 from undosend.tokens import Tokens
+from undosend.webhooks.admin import WebhookAdmin
+from undosend.webhooks.guard import Found, Guard
+from undosend.webhooks.memory import MemoryWebhooks
 
 LETTER = {"from": "ann@example.com", "to": "bob@example.com", "subject": "Hi", "text": "In haste."}
 """A letter that lacks nothing."""
@@ -112,7 +117,7 @@ class Answer:
     @property
     def errors(self) -> list[tuple[str, str]]:
         """Return pointer and code of each field error, sorted."""
-        assert self.problem == "invalid_email"
+        assert self.problem in {"invalid_email", "invalid_webhook"}
         assert all(error["detail"] for error in self.json["errors"])
         return sorted((error["pointer"], error["code"]) for error in self.json["errors"])
 
@@ -195,6 +200,8 @@ class Service(Client):
     outbox: Outbox
     desk: Desk
     keyring: Keyring
+    webhooks: MemoryWebhooks
+    webhook_admin: WebhookAdmin
     relay: RelayDouble
     releaser: Releaser
     server: Server
@@ -220,6 +227,12 @@ async def client(url: str) -> AsyncIterator[Client]:
     http = AsyncHTTPClient(force_instance=True, max_clients=100)
     yield Client(url, http)
     http.close()
+
+
+async def anywhere(host: str, port: int) -> list[Found]:
+    """Find every name at a public address; an address is itself."""
+    address = host if host.replace(".", "").isdigit() else "93.184.215.14"
+    return [(socket.AF_INET, (address, port))]
 
 
 @asynccontextmanager
@@ -265,8 +278,11 @@ async def serving(
             tokens,
         )
         porter = Porter(keyring, tokens, signer, origins)
+        hooks = MemoryWebhooks()
+        admin = WebhookAdmin(store=hooks, guard=Guard(), lookup=anywhere, clock=clock)
         table = routes(
             desk=desk,
+            webhooks=WebhookDesk(admin, clock),
             readiness=lambda: unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
@@ -291,8 +307,8 @@ async def serving(
         )
         server = Server(door, most=connections, refused=metrics.refused)
         metrics.watch_connections(lambda: server.connections)
-        socket, port = bind_unused_port()
-        server.add_socket(socket)
+        listening, port = bind_unused_port()
+        server.add_socket(listening)
         async with client(f"http://127.0.0.1:{port}") as caller:
             yield Service(
                 caller.url,
@@ -302,6 +318,8 @@ async def serving(
                 outbox=outbox,
                 desk=desk,
                 keyring=keyring,
+                webhooks=hooks,
+                webhook_admin=admin,
                 relay=double,
                 releaser=releaser,
                 server=server,

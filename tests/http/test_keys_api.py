@@ -15,6 +15,7 @@ from undosend.domain.clock import SECOND, ManualClock, rfc3339
 from undosend.domain.keys import digest_of
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
+from undosend.doors.http.webhooks import WebhookDesk
 from undosend.keyring import Keyring, Wish
 from undosend.operating import _answered
 from undosend.signing_key import SigningKey
@@ -63,6 +64,7 @@ async def operator(service: Service) -> OperatorDoor:
     return OperatorDoor(
         operator_routes(
             keys=KeyDesk(service.keyring, service.clock, operator=True),
+            webhooks=WebhookDesk(service.webhook_admin, service.clock, operator=True),
             spool=service.spool,
             signing_key=await SigningKey.opened(service.spool),
             wake=None,

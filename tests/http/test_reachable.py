@@ -30,6 +30,7 @@ from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.keyring import Wish
 from undosend.spool.memory import MemorySpool
+from undosend.webhooks.admin import MOST
 
 PLACES = {"code": "too_late", "file": "docs.js"}
 NO_PLACES = {
@@ -40,7 +41,10 @@ NO_PLACES = {
     "token": "no_such",
     "code": "no_such",
     "file": "no_such",
+    "webhook_id": "wh_01MCC5RM00003064ESP82K3F6T",
+    "delivery_id": "msg_01MCC5RM00003064ESP82K3F6T_1_1",
 }
+HOOK = {"url": "https://hooks.example.com/undosend"}
 KEY = ("Idempotency-Key", "a-key")
 KEY_ID, SECRET, DIGEST = new_secret(0)
 SHOWN = ("Authorization", f"Bearer {SECRET}")
@@ -115,6 +119,27 @@ async def style_sheet(service: Service) -> Mapping[str, str]:
     return {"file": "swagger-ui.css"}
 
 
+async def hooked(service: Service) -> Mapping[str, str]:
+    """Let there be a webhook, and a delivery to it."""
+    made = await service.post("/v1/webhooks", HOOK)
+    there = f"/v1/webhooks/{made.json['id']}"
+    sent = await service.post(f"{there}/test")
+    return {"webhook_id": made.json["id"], "delivery_id": sent.json["id"]}
+
+
+async def hooked_and_disabled(service: Service) -> Mapping[str, str]:
+    there = await hooked(service)
+    where = f"/v1/webhooks/{there['webhook_id']}"
+    assert (await service.call("PATCH", where, {"enabled": False})).status == 200
+    return there
+
+
+async def hooked_enough(service: Service) -> Mapping[str, str]:
+    for _ in range(MOST):
+        assert (await service.post("/v1/webhooks", HOOK)).status == 201
+    return {}
+
+
 async def two(service: Service) -> str:
     await stages.held(service)
     return await stages.held(service)
@@ -186,6 +211,8 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
             setattr(service.keyring, name, fail_now)
         for name in BREAKABLE:
             setattr(service.spool, name, fail)
+        for name in ("add", "endpoints", "get", "change", "remove", "put", "deliveries"):
+            setattr(service.webhooks, name, fail)
 
     return broken
 
@@ -246,6 +273,20 @@ CALLS = {
     ("getAttachment", "410"): Call(emptied_of_files),
     ("reopenEmail", "410"): Call(stages.emptied),
     ("getHistory", "200"): Call(stages.held),
+    ("createWebhook", "201"): Call(body=HOOK),
+    ("createWebhook", "409"): Call(hooked_enough, HOOK),
+    ("listWebhooks", "200"): Call(hooked),
+    ("getWebhook", "200"): Call(hooked),
+    ("updateWebhook", "200"): Call(hooked, {"types": ["email.sent"]}),
+    ("deleteWebhook", "204"): Call(hooked),
+    ("rotateWebhook", "200"): Call(hooked),
+    ("testWebhook", "202"): Call(hooked),
+    ("testWebhook", "409"): Call(hooked_and_disabled),
+    ("listDeliveries", "200"): Call(hooked),
+    ("redeliver", "202"): Call(hooked),
+    ("redeliver", "409"): Call(hooked_and_disabled),
+    ("redeliverDead", "202"): Call(hooked),
+    ("redeliverDead", "409"): Call(hooked_and_disabled),
     ("getLiveness", "200"): Call(),
     ("getReadiness", "200"): Call(),
     ("getReadiness", "503"): Call(first=lambda service: asyncio.to_thread(service.outbox.drain)),

@@ -92,7 +92,7 @@ async def test_the_migrated_schema_is_that_of_the_tables(
     migrated = schema(database)
 
     assert migrated == schema(tmp_path / "created.db")
-    assert len(migrated) == 9 + 12
+    assert len(migrated) == 12 + 17
     assert {name for type_, name in migrated if type_ == "index"} >= {
         "ix_emails_due",
         "ix_emails_leased",

@@ -93,6 +93,58 @@ class InsufficientScope(UndosendError):
         self.scope = scope
 
 
+class InvalidWebhook(UndosendError):
+    """The webhook cannot be made or changed like this; ``errors`` lists everything wrong."""
+
+    code = "invalid_webhook"
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
+        self.errors = tuple(errors)
+
+
+class WebhookNotFound(UndosendError):
+    """No such webhook in this account."""
+
+    code = "not_found"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"There is no webhook {webhook_id} in this account.")
+        self.webhook_id = webhook_id
+
+
+class DeliveryNotFound(UndosendError):
+    """The webhook has no such delivery, or it has been forgotten."""
+
+    code = "not_found"
+
+    def __init__(self, delivery_id: str) -> None:
+        super().__init__(f"The webhook has no delivery {delivery_id}, or it was too long ago.")
+        self.delivery_id = delivery_id
+
+
+class WebhookDisabled(UndosendError):
+    """The webhook is disabled, so nothing is sent to it."""
+
+    code = "webhook_disabled"
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(
+            f"The webhook {webhook_id} is disabled, and nothing is sent to it. Enable it first."
+        )
+        self.webhook_id = webhook_id
+
+
+class TooManyWebhooks(UndosendError):
+    """The account has as many webhooks as it may have."""
+
+    code = "too_many_webhooks"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"An account has at most {most} webhooks. Delete one that is not needed.")
+        self.most = most
+
+
 class WrongState(UndosendError):
     """The email's state does not allow what was asked; nothing has changed.
 

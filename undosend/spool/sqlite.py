@@ -83,7 +83,7 @@ async def open_sqlite(
     statements = _statements()
 
     async def begin() -> SqliteSession:
-        session = SqliteSession(write, statements.add_events, publish)
+        session = SqliteSession(write, statements, publish)
         await session.rollback()  # in case an earlier one could not be
         await session.fetch(_BEGIN)
         return session
@@ -239,9 +239,9 @@ class SqliteLook:
 class SqliteSession(SqliteLook):
     """The writer's open transaction."""
 
-    def __init__(self, connection: _Connection, add_events: Statement, publish: Publish) -> None:
+    def __init__(self, connection: _Connection, statements: Statements, publish: Publish) -> None:
         super().__init__(connection)
-        self._add_events = add_events
+        self._sql = statements
         self._publish = publish
         self._told: list[Line] = []
         self._numbers: Sequence[Line] = ()
@@ -265,7 +265,8 @@ class SqliteSession(SqliteLook):
     async def commit(self) -> None:
         """Make everything durable."""
         if self._told:
-            self._numbers = await self.fetch(self._add_events, self._told)
+            self._numbers = await self.fetch(self._sql.add_events, self._told)
+            await self.fetch(self._sql.tell_webhooks, self._numbers)
         await super().commit()
 
     def publish(self) -> None:

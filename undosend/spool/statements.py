@@ -43,6 +43,7 @@ from undosend.spool.tables import (
     terms,
 )
 from undosend.spool.transitions import transition
+from undosend.spool.webhook_statements import tell_webhooks
 
 _KEY: Types = {"account": Text(), "email_id": Text()}
 _LEASE: Types = {**_KEY, "revision": Integer(), "token": Text()}
@@ -80,6 +81,7 @@ class Statements:
         self.add_terms = done(insert(terms))
         self.add_receipts = self._insertion(receipts)
         self.add_events = self._insertion(events, returning="seq")
+        self.tell_webhooks = tell_webhooks(dialect)
         self.add_file = done(_add_file())
         self.set_content = done(
             update(contents)

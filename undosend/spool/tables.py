@@ -199,6 +199,83 @@ receipts = Table(
     sqlite_with_rowid=False,
 )
 
+# Whom to tell of events. secrets: JSON. types: each between spaces; NULL means all of them.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("types", Text),
+    Column("secrets", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("failed_at", BigInteger),
+    Column("rest_until", BigInteger, nullable=False),
+    Column("disabled_at", BigInteger),
+    Column("disabled_reason", Text),
+    Index("ix_webhooks_account_id", "account", "id"),
+    sqlite_with_rowid=False,
+)
+
+# One line for each event and endpoint that wants it. No foreign keys: an endpoint's end must not
+# wait for the deletion of a million lines, and the event log has its own time to forget.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("webhook_id", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("seq", BigInteger),
+    Column("email_id", Text),
+    Column("status", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("due_at", BigInteger),
+    Column("lease_token", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("tried_at", BigInteger),
+    Column("result", Text),
+    Column("code", Integer),
+    Column("detail", Text),
+    Column("data", Text),
+    CheckConstraint("(status = 'pending') = (due_at IS NOT NULL)", name="pending_has_time"),
+)
+# What is due to one endpoint; what a dead owner had; the pages of lists, and the oldest pending.
+Index(
+    "ix_webhook_deliveries_due",
+    webhook_deliveries.c.webhook_id,
+    webhook_deliveries.c.due_at,
+    sqlite_where=webhook_deliveries.c.due_at.is_not(None),
+    postgresql_where=webhook_deliveries.c.due_at.is_not(None),
+)
+Index(
+    "ix_webhook_deliveries_leased",
+    webhook_deliveries.c.lease_token,
+    sqlite_where=webhook_deliveries.c.lease_token.is_not(None),
+    postgresql_where=webhook_deliveries.c.lease_token.is_not(None),
+)
+Index(
+    "ix_webhook_deliveries_page",
+    webhook_deliveries.c.webhook_id,
+    webhook_deliveries.c.created_at,
+    webhook_deliveries.c.id,
+)
+Index(
+    "ix_webhook_deliveries_status_page",
+    webhook_deliveries.c.webhook_id,
+    webhook_deliveries.c.status,
+    webhook_deliveries.c.created_at,
+    webhook_deliveries.c.id,
+)
+
+# Endpoints that are gone and whose deliveries are still to be forgotten.
+removed_webhooks = Table(
+    "removed_webhooks", metadata, Column("id", Text, primary_key=True), sqlite_with_rowid=False
+)
+
 # What the service made for itself, such as the key that signs links.
 secrets = Table(
     "secrets",

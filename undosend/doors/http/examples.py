@@ -17,16 +17,19 @@ from undosend.domain.errors import (
     Forbidden,
     InsufficientScope,
     InvalidEmail,
+    InvalidWebhook,
     KeyEnded,
     Overloaded,
     RateLimited,
     SenderNotAllowed,
     StorageLow,
     TooLarge,
+    TooManyWebhooks,
     Unauthorized,
     Unavailable,
     UndosendError,
     VersionMismatch,
+    WebhookDisabled,
     WrongState,
 )
 from undosend.domain.rules import MESSAGE_LIMIT
@@ -35,6 +38,7 @@ from undosend.doors.http.problems import BadRequest
 _EMAILS = "/v1/emails"
 _ID = "em_01KBR3X9000003064ESP82K3F6"
 _EMAIL = f"{_EMAILS}/{_ID}"
+_WEBHOOK_ID = "wh_01KBR3X900000306CW3M5QJZ9D"
 _KEY = "key_01KBR3X9000003064ESP82K3F8"
 _LEFT = 1_795_426_211 * SECOND + 40_000
 
@@ -138,6 +142,14 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         ),
         _EMAILS,
     ),
+    "invalid_webhook": (
+        InvalidWebhook(
+            [FieldError("/url", "webhook_url_refused", "169.254.169.254 is no public address.")]
+        ),
+        "/v1/webhooks",
+    ),
+    "webhook_disabled": (WebhookDisabled(_WEBHOOK_ID), f"/v1/webhooks/{_WEBHOOK_ID}/test"),
+    "too_many_webhooks": (TooManyWebhooks(20), "/v1/webhooks"),
     "idempotency_in_progress": (
         BadRequest(
             "idempotency_in_progress",

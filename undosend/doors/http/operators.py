@@ -10,6 +10,7 @@ from tornado.web import Application, RequestHandler, url
 
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.keys import KeyDesk, key_routes
+from undosend.doors.http.webhooks import WebhookDesk, webhook_routes
 from undosend.signing_key import SigningKey
 from undosend.spool.port import Spool
 
@@ -20,11 +21,17 @@ Wake = Callable[[], None]
 
 
 def operator_routes(
-    *, keys: KeyDesk, spool: Spool, signing_key: SigningKey, wake: Wake | None
+    *,
+    keys: KeyDesk,
+    webhooks: WebhookDesk,
+    spool: Spool,
+    signing_key: SigningKey,
+    wake: Wake | None,
 ) -> list[URLSpec]:
     """Return every route, with what its handler needs. wake: None where nobody sends."""
     return [
         *key_routes(keys),
+        *webhook_routes(webhooks),
         url(r"/v1/resume", ResumeHandler, {"spool": spool, "wake": wake}, name="resume"),
         url(
             r"/v1/signing-key/rotate",

@@ -14,6 +14,7 @@ from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
     ContentDeleted,
     InvalidEmail,
+    InvalidWebhook,
     RateLimited,
     SenderNotAllowed,
     UndosendError,
@@ -162,6 +163,20 @@ KINDS: Mapping[str, Kind] = {
         "Repeat it after the time in Retry-After: it will be answered with what the other one "
         "came to.",
     ),
+    "webhook_disabled": Kind(
+        409,
+        "The webhook is disabled",
+        "It answered 410, did nothing but fail for five days, or somebody disabled it; its "
+        "disabled_reason says which. Nothing is sent to it, and nothing was done now.",
+        "Mend the receiver and enable the webhook: PATCH it with enabled: true. What waited for it "
+        "goes on; what happened in the meantime was not kept for it, but GET /v1/events has it.",
+    ),
+    "too_many_webhooks": Kind(
+        409,
+        "The account has as many webhooks as it may have",
+        "Each event would be told to each of them, so their number is limited to twenty.",
+        "Delete one that is not needed, or let one receiver pass events on.",
+    ),
     "version_mismatch": Kind(
         412,
         "The email has changed since you read it",
@@ -191,6 +206,16 @@ KINDS: Mapping[str, Kind] = {
         "Nothing was kept or changed.",
         "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
         "and a sentence. Mend all of it and repeat the request.",
+    ),
+    "invalid_webhook": Kind(
+        422,
+        "The webhook cannot be taken as it is",
+        "The request could be read, but something in it is missing, unknown or not allowed. A URL "
+        "is refused (webhook_url_refused) where it is no https: URL or leads to an address that is "
+        "not public. Nothing was kept or changed.",
+        "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
+        "and a sentence. In development start the service with --webhook-allow-networks "
+        "127.0.0.0/8,::1/128 to have webhooks go to this machine.",
     ),
     "idempotency_mismatch": Kind(
         422,
@@ -265,6 +290,7 @@ _NAMES = {
     "invalid_email": "validation_error",
     "unauthorized": "missing_api_key",
     "insufficient_scope": "restricted_api_key",
+    "invalid_webhook": "validation_error",
     "malformed_json": "validation_error",
     "bad_parameter": "validation_error",
     "idempotency_in_progress": "concurrent_idempotent_requests",
@@ -306,7 +332,7 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
         case SenderNotAllowed():
             wrong = {"pointer": "/from", "code": error.code, "detail": str(error)}
             document["errors"] = [wrong]
-        case InvalidEmail():
+        case InvalidEmail() | InvalidWebhook():
             document["detail"] = _summary(error)
             document["errors"] = [
                 {"pointer": wrong.pointer, "code": wrong.code, "detail": wrong.detail}
@@ -329,7 +355,7 @@ def headers(error: UndosendError) -> dict[str, str]:
     return {"Retry-After": str(seconds)} if seconds else {}
 
 
-def _summary(error: InvalidEmail) -> str:
+def _summary(error: InvalidEmail | InvalidWebhook) -> str:
     first, *others = error.errors
     more = f" And {len(others)} more." if others else ""
     told = f"{first.pointer}: {first.detail}" if first.pointer else first.detail

@@ -13,13 +13,22 @@ from tornado.web import Application, RequestHandler, url
 
 from undosend.devinbox import DevInbox
 from undosend.domain.access import Scope
-from undosend.doors.http import attachments, batches, emails, links, ops, pages, tokens
+from undosend.doors.http import (
+    attachments,
+    batches,
+    emails,
+    links,
+    ops,
+    pages,
+    tokens,
+)
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.limits import Limits
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.porter import Porter
 from undosend.doors.http.room import Room
+from undosend.doors.http.webhooks import WebhookDesk, webhook_routes
 from undosend.outbox import Outbox
 
 _EMAIL = r"/v1/emails/([^/]{1,64})"
@@ -36,6 +45,7 @@ def routes(
     openapi: Path,
     page: Path,
     keys: KeyDesk,
+    webhooks: WebhookDesk,
     inbox: DevInbox | None = None,
 ) -> list[URLSpec]:
     """Return every route, with what its handler needs."""
@@ -88,6 +98,7 @@ def routes(
         *key_routes(keys),
         url(r"/v1/tokens", tokens.TokensHandler, mail, name="tokens"),
         url(r"/v1/tickets", tokens.TicketsHandler, mail, name="tickets"),
+        *webhook_routes(webhooks),
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
@@ -166,7 +177,7 @@ def _name(path: str) -> str:
             return f"{action[0]}_key" if action in (["rotate"], ["revoke"]) else "key"
         case ["v1", "undo", _]:
             return "undo_link"
-        case ["v1", "keys" | "tokens" | "tickets" as name] | [
+        case ["v1", "keys" | "tokens" | "tickets" | "webhooks" as name, *_] | [
             "livez" | "readyz" | "openapi.yaml" as name
         ]:
             return name
