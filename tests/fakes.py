@@ -38,6 +38,8 @@ from undosend.spool.port import (
     Receipt,
     Rewrite,
     Spool,
+    Told,
+    Topic,
 )
 
 PATIENCE = 10.0
@@ -317,6 +319,16 @@ class WatchedSpool:
 
     async def last_told(self) -> int:
         return await self._do("last_told", self._spool.last_told)
+
+    async def events_after(self, topic: Topic, seq: int | None, *, limit: int) -> Told:
+        return await self._do(
+            "events_after", lambda: self._spool.events_after(topic, seq, limit=limit)
+        )
+
+    async def forget_events(self, *, before: int, limit: int) -> int:
+        return await self._do(
+            "forget_events", lambda: self._spool.forget_events(before=before, limit=limit)
+        )
 
     async def forget_receipts(self, *, before: int) -> None:
         await self._do("forget_receipts", lambda: self._spool.forget_receipts(before=before))

@@ -4,14 +4,14 @@ Indexes: what is due to one endpoint; what a dead owner had claimed; the pages o
 deliveries, all or of one status.
 
 Revision ID: 0005
-Revises: 0003
+Revises: 0004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

@@ -119,12 +119,14 @@ def line_of(row: Row, change: Change) -> tuple[object, ...]:
     """Return what the log says of a change, but for its number."""
     type_ = told(change.event, row.state)
     words = (row.account, row.id, type_, row.state, row.revision, row.version)
-    return *words, change.at, row.due_at, row.trouble
+    more = (row.group_id, row.sender, row.release_at, row.undo_until, row.undo_status)
+    return *words, change.at, row.due_at, row.trouble, *more
 
 
 def unnumbered(line: Logged) -> tuple[object, ...]:
     words = (line.account, line.email_id, line.type, line.state, line.revision, line.version)
-    return *words, line.at, line.due_at, line.trouble
+    more = (line.group_id, line.sender, line.release_at, line.undo_until, line.undo_status)
+    return *words, line.at, line.due_at, line.trouble, *more
 
 
 @pytest.mark.parametrize("event", Event)

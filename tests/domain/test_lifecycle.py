@@ -10,7 +10,17 @@ import pytest
 from undosend.domain.change import Change, Event
 from undosend.domain.email import FINAL, NEVER, WAITING, Row, State
 from undosend.domain.errors import VersionMismatch, WrongState
-from undosend.domain.lifecycle import HOLDS, RULES, Actor, Condition, allowed, fire, repeats, told
+from undosend.domain.lifecycle import (
+    HOLDS,
+    RULES,
+    TYPES,
+    Actor,
+    Condition,
+    allowed,
+    fire,
+    repeats,
+    told,
+)
 from undosend.domain.refusals import refusal
 
 NOW = 1_000
@@ -343,6 +353,27 @@ def test_the_log_tells_the_end_state_where_the_email_ends() -> None:
     assert told(Event.LOSE, State.RETRYING) == "email.uncertain"
     assert told(Event.UNDO, State.DRAFT) == "email.undone"
     assert told(Event.DELETE, State.SENT) == "email.deleted"
+
+
+def test_the_log_has_a_word_for_everything_that_can_happen_and_no_other() -> None:
+    assert sorted(TYPES) == [
+        "email.canceled",
+        "email.deferred",
+        "email.deleted",
+        "email.drafted",
+        "email.edited",
+        "email.expired",
+        "email.failed",
+        "email.held",
+        "email.partially_sent",
+        "email.reopened",
+        "email.rescheduled",
+        "email.sending",
+        "email.sent",
+        "email.uncertain",
+        "email.undone",
+        "email.unknown",
+    ]
 
 
 def test_every_condition_has_a_meaning_and_is_used() -> None:

@@ -27,7 +27,7 @@ from undosend.domain.terms import asked, terms_of
 from undosend.settings import data
 from undosend.spool.documents import document, row_values
 from undosend.spool.migrate import _config, current, upgrade
-from undosend.spool.port import Listing
+from undosend.spool.port import Listing, Topic
 from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 
@@ -92,7 +92,7 @@ async def test_the_migrated_schema_is_that_of_the_tables(
     migrated = schema(database)
 
     assert migrated == schema(tmp_path / "created.db")
-    assert len(migrated) == 12 + 17
+    assert len(migrated) == 12 + 18
     assert {name for type_, name in migrated if type_ == "index"} >= {
         "ix_emails_due",
         "ix_emails_leased",
@@ -156,7 +156,8 @@ async def test_an_upgrade_keeps_the_mail(engine: AsyncEngine, database: Path) ->
     await upgrade(engine, SCRIPTS)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(
-            "INSERT INTO events VALUES (1, 'a', 'em', 't', 's', 1, 1, 1, NULL, NULL)"
+            "INSERT INTO events (account, email_id, type, state, revision, version, at) "
+            "VALUES ('a', 'em', 't', 's', 1, 1, 1)"
         )
 
     await upgrade(engine, SCRIPTS)
@@ -266,6 +267,37 @@ async def test_keys_that_came_before_the_sixth_migration_are_known_by_their_hash
         assert receipt
         assert (receipt.at, receipt.status) == (7, 202)
     await spool.close()
+
+
+async def test_events_that_are_there_already_are_told_with_what_is_known_of_them(
+    engine: AsyncEngine, database: Path
+) -> None:
+    await stepped(engine, command.upgrade, "0003")
+    steps = [("drafted", "draft", 0), ("held", "held", 1), ("undone", "draft", 1)]
+    steps += [("sending", "sending", 2), ("canceled", "canceled", 2), ("sent", "sent", 2)]
+    row = a_row(group_id="g", sender="ann@a.example")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        values = dict(zip(fields_of_rows, row_values(row), strict=True))
+        names, marks = ",".join(values), ",".join("?" * len(values))
+        insertion = f"INSERT INTO emails ({names}) VALUES ({marks})"  # noqa: S608
+        connection.execute(insertion, list(values.values()))
+        connection.executemany(
+            "INSERT INTO events (account, email_id, type, state, revision, version, at) "
+            "VALUES ('acme', ?, ?, ?, ?, 1, 1)",
+            [(row.id, f"email.{type_}", state, revision) for type_, state, revision in steps]
+            + [("em_gone", "email.deleted", "sent", 1)],
+        )
+
+    spool = await _open(database, unheard)
+    told = await spool.events_after(Topic("acme"), None, limit=10)
+    of_group = await spool.events_after(Topic("acme", group_id="g"), 1, limit=10)
+    await spool.close()
+
+    statuses = [None, "pending", "canceled", "final", "canceled", "final", "final"]
+    assert [line.undo_status for line in told.lines] == statuses
+    assert {(line.group_id, line.sender) for line in told.lines[:-1]} == {("g", "ann@a.example")}
+    assert (told.lines[-1].group_id, told.lines[-1].results) == (None, ())
+    assert [line.seq for line in of_group.lines] == [2, 3, 4, 5, 6]
 
 
 async def test_one_step_down_keeps_the_mail_and_its_files(

@@ -15,10 +15,10 @@ import pytest
 
 from undosend.domain.change import Event
 from undosend.domain.email import State
-from undosend.spool import finding
+from undosend.spool import finding, log
 from undosend.spool.dialect import SqliteDialect, Statement
 from undosend.spool.finding import given_of, shape_of
-from undosend.spool.port import Listing
+from undosend.spool.port import Listing, Topic
 from undosend.spool.sqlite import _statements
 from undosend.spool.store import SqlSpool
 
@@ -54,7 +54,6 @@ def assert_frugal(steps: list[str]) -> None:
         ("claim", "(account=? AND id=?)"),
         ("lapsed", "ix_emails_leased (lease_until<?)"),
         ("overdue", "ix_emails_expiring (expires_at<?)"),
-        ("history", "ix_events_account_email_id_seq (account=? AND email_id=?)"),
         ("set_content", "sqlite_autoindex_contents_1 (email_id=?)"),
         ("set_results", "PRIMARY KEY (email_id=?)"),
         ("drop_recipients", "PRIMARY KEY (email_id=?)"),
@@ -77,6 +76,122 @@ def test_a_statement_looks_only_at_what_it_is_about(
 
     assert_frugal(steps)
     assert any(index in step for step in steps), steps
+
+
+TOPICS = {
+    "everything": Topic("a"),
+    "an email": Topic("a", email_id="em_1"),
+    "a group": Topic("a", group_id="g", types=frozenset({"email.sent"})),
+    "a sender": Topic("a", sender="ann@a.example"),
+}
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_part_of_the_log_is_read_from_an_index_in_order(
+    connection: sqlite3.Connection, name: str
+) -> None:
+    topic, log = TOPICS[name], STATEMENTS.log
+    about = frozenset(x for x in ("email_id", "group_id", "sender") if getattr(topic, x))
+    index = "ix_events_account_seq (account=? AND seq>?"
+    if topic.email_id:
+        index = "ix_events_account_email_id_seq (account=? AND email_id=? AND seq>?"
+
+    for statement in (log.look(about), log.lines(about, topic.types)):
+        steps = plan(connection, statement)
+
+        assert_frugal(steps)
+        assert any(index in step for step in steps), steps
+
+
+def test_the_history_and_the_ends_of_the_log_are_read_from_indexes(
+    connection: sqlite3.Connection,
+) -> None:
+    history = plan(connection, STATEMENTS.log.history)
+
+    assert_frugal(history)
+    assert "ix_events_account_email_id_seq (account=? AND email_id=?)" in history[0]
+    assert_at_the_ends(plan(connection, STATEMENTS.log.ends))
+
+
+def assert_at_the_ends(steps: list[str]) -> None:
+    """Each look at the log goes to one end of it (SQLite calls that a search, too)."""
+    assert [step for step in steps if re.match(r"SCAN events\b", step)] == [], steps
+
+
+def steps_of_reading(connection: sqlite3.Connection, topic: Topic, seq: int) -> int:
+    """Count the steps of SQLite's machine, in tens, that a part of the log takes."""
+    steps = [0]
+
+    def step() -> None:
+        steps[0] += 1
+
+    about = frozenset(x for x in ("email_id", "group_id", "sender") if getattr(topic, x))
+    given = {
+        "account": topic.account,
+        "email_id": topic.email_id,
+        "group_id": topic.group_id,
+        "sender": topic.sender,
+        "after": seq,
+        "look": log.LOOK,
+        "upto": seq + log.LOOK,
+        "limit": 101,
+    }
+    for statement in (
+        STATEMENTS.log.ends,
+        STATEMENTS.log.look(about),
+        STATEMENTS.log.lines(about, topic.types),
+    ):
+        connection.set_progress_handler(step, 10)
+        connection.execute(statement.sql, {**statement.fixed, **given}).fetchall()
+        connection.set_progress_handler(None, 0)
+    return steps[0]
+
+
+def told(connection: sqlite3.Connection, lines: int) -> None:
+    connection.executemany(
+        "INSERT INTO events (account, email_id, type, state, revision, version, at, group_id) "
+        "VALUES ('a', ?, 'email.held', 'held', 1, 1, ?, 'h')",
+        ((f"em_{number % 7}", number) for number in range(lines)),
+    )
+
+
+def test_a_part_of_the_log_costs_the_same_in_a_short_one_and_in_a_long_one(
+    connection: sqlite3.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing fits, which is the dearest there is."""
+    monkeypatch.setattr(log, "LOOK", 100)
+    shutil.copyfile(tmp_path / "spool.db", tmp_path / "few.db")
+    with closing(sqlite3.connect(tmp_path / "few.db")) as few:
+        told(few, 900)
+        told(connection, 30_000)
+
+        for name, topic in TOPICS.items():
+            allowed = steps_of_reading(few, topic, 5) * 1.05 + 5
+            assert steps_of_reading(connection, topic, 5) <= allowed, name
+
+
+def test_forgetting_costs_what_it_forgets(connection: sqlite3.Connection, tmp_path: Path) -> None:
+    shutil.copyfile(tmp_path / "spool.db", tmp_path / "few.db")
+    statement = STATEMENTS.log.forget
+
+    def forget(connection: sqlite3.Connection) -> int:
+        steps = [0]
+
+        def step() -> None:
+            steps[0] += 1
+
+        connection.set_progress_handler(step, 10)
+        given = {"before": 500_000, "limit": 50}
+        gone = connection.execute(statement.sql, {**statement.fixed, **given}).fetchall()
+        connection.set_progress_handler(None, 0)
+        assert len(gone) == 50
+        return steps[0]
+
+    with closing(sqlite3.connect(tmp_path / "few.db")) as few:
+        told(few, 60)
+        told(connection, 30_000)
+
+        assert forget(connection) <= forget(few) * 1.05 + 5
 
 
 @pytest.mark.parametrize("event", Event)

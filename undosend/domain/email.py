@@ -180,6 +180,21 @@ class Row:
         """Tell whether a copy of this revision has reached, or may have reached, somebody."""
         return self.accepted > 0 or self.uncertain > 0
 
+    @property
+    def undo_status(self) -> str | None:
+        """Return what a front end may say: None, pending (undo works), final or canceled.
+
+        RFC 8621 §7. Told by the row, never by a clock: ``canceled`` only where surely nobody
+        has it.
+        """
+        if self.state is State.DRAFT and not self.revision:
+            return None
+        if self.may_have_been_delivered:
+            return "final"
+        if self.state in WAITING:
+            return "pending"
+        return "canceled" if self.state in {State.DRAFT, State.CANCELED} else "final"
+
 
 @dataclass(frozen=True, slots=True)
 class Email:

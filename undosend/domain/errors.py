@@ -240,6 +240,18 @@ class Unavailable(UndosendError):
         super().__init__(detail)
 
 
+class CursorExpired(UndosendError):
+    """What lies behind the place in the event log is not known any more."""
+
+    code = "cursor_expired"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Events behind this cursor have been forgotten, so whoever went on from it would miss "
+            "some. Read how the emails stand now, and go on from the oldest event or from now."
+        )
+
+
 class Draining(UndosendError):
     """The service is stopping and takes no new mail; undo is still served."""
 

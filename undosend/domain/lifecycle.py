@@ -314,6 +314,19 @@ def told(event: Event, state: State) -> str:
     return f"email.{state if state in FINAL and event is not Event.DELETE else RULES[event].told}"
 
 
+DRAFTED, HELD = "email.drafted", "email.held"
+"""The types under which the log tells of new emails."""
+
+TYPES = frozenset(
+    {
+        DRAFTED,
+        *(told(event, state) for event, rule in RULES.items() for _, state in rule.to),
+        told(Event.DELETE, State.DRAFT),
+    }
+)
+"""Every type that the log knows."""
+
+
 def repeats(row: Row, change: Change) -> bool:
     """Tell whether the wish is already fulfilled, so that asking again succeeds silently."""
     return row.state in RULES[change.event].repeat and change.revision in {None, row.revision}

@@ -21,13 +21,14 @@ from undosend.domain.email import (
     State,
 )
 from undosend.spool.port import Lease, Logged, Receipt
-from undosend.spool.tables import emails
+from undosend.spool.tables import emails, events
 
 ROW_WIDTH = len(emails.columns)
 
 row_values = attrgetter(*(column.name for column in emails.columns))
 """Return a row's values in the order of the table's columns, which is that of ``Row``."""
 
+_facts = attrgetter(*(c.name for c in events.columns if c.name not in {"seq", "results"}))
 _PEOPLE = ("to", "cc", "bcc", "reply_to", "authors")
 _LISTS = ("headers", "tags", "in_reply_to", "references")
 
@@ -87,8 +88,18 @@ def file_values(email_id: str, file: File) -> Mapping[str, Any]:
 
 def logged_of(values: Sequence[Any]) -> Logged:
     """Return the line of the log that the columns of table ``events`` make."""
-    seq, account, email_id, type_, state, *rest = values
-    return Logged(seq, account, email_id, type_, State(state), *rest)
+    seq, account, email_id, type_, state, *rest, results = values
+    people = [Recipient(one[0], Delivery(one[1]), *one[2:]) for one in json.loads(results or "[]")]
+    return Logged(*(seq, account, email_id, type_, State(state), *rest, tuple(people)))
+
+
+def logged_values(line: Logged) -> tuple[Any, ...]:
+    """Return a line's values in the order of the table's columns, but for its number."""
+    results = None
+    if line.results:
+        people = [(one.address, one.delivery, one.code, one.reply) for one in line.results]
+        results = to_json(people).decode()
+    return (*_facts(line), results)
 
 
 def receipt_of(values: Sequence[Any]) -> Receipt:

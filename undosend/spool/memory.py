@@ -12,14 +12,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from undosend.domain.change import Change, Event
-from undosend.domain.email import FINAL, NEVER, WAITING, Attachment, Email, File, Row, State
+from undosend.domain.email import (
+    FINAL,
+    NEVER,
+    WAITING,
+    Attachment,
+    Email,
+    File,
+    Recipient,
+    Row,
+    State,
+)
 from undosend.domain.errors import (
     AttachmentNotFound,
+    CursorExpired,
     EmailNotFound,
     Unavailable,
     UndosendError,
 )
-from undosend.domain.lifecycle import allowed, covered, fire, repeats, told
+from undosend.domain.lifecycle import DRAFTED, HELD, allowed, covered, fire, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.remains import bare, numbers, without_content
@@ -35,6 +46,9 @@ from undosend.spool.port import (
     Page,
     Receipt,
     Rewrite,
+    Told,
+    Topic,
+    line_of,
     within,
 )
 
@@ -66,7 +80,7 @@ class MemorySpool:
             row = email.row
             self._emails[row.id] = replace(email, attachments=_in_order(email.attachments))
             self._files[row.id] = tuple(files)
-            self._tell(row, "email.drafted" if row.state is State.DRAFT else "email.held")
+            self._tell(row, DRAFTED if row.state is State.DRAFT else HELD)
         self._keep(receipt)
 
     async def change(self, change: Change, rewrite: Rewrite = NOTHING) -> Row:
@@ -91,7 +105,8 @@ class MemorySpool:
             self._files[row.id] = (*kept, *rewrite.files)
         self._keep(rewrite.receipt)
         left = bare(row) if change.event is Event.DELETE else row
-        self._tell(replace(left, updated_at=change.at), told(change.event, row.state))
+        row_then = replace(left, updated_at=change.at)
+        self._tell(row_then, told(change.event, row.state), rewrite.results)
         return row
 
     async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
@@ -131,10 +146,10 @@ class MemorySpool:
         return Page(page[::-1] if listing.upwards else page, end)
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
-        """Return what happened to the email, oldest first, even after its deletion."""
+        """Return what is known to have happened to the email, oldest first."""
         lines = [e for e in self._log if (e.account, e.email_id) == (account, email_id)]
         if not lines:
-            raise EmailNotFound(email_id)
+            self._find(account, email_id)
         return lines
 
     async def files(self, account: str, email_id: str) -> Sequence[File]:
@@ -180,6 +195,24 @@ class MemorySpool:
     async def last_told(self) -> int:
         """Return the number of the event log's last line, 0 where there is none."""
         return self._log[-1].seq if self._log else 0
+
+    async def events_after(self, topic: Topic, seq: int | None, *, limit: int) -> Told:
+        """Return at most ``limit`` lines on the topic behind a number; None: from the oldest."""
+        last = await self.last_told()
+        oldest = self._log[0].seq if self._log else 1
+        if seq is not None and not oldest - 1 <= seq <= last:
+            raise CursorExpired
+        behind = (line for line in self._log if line.seq > (seq or 0) and topic.covers(line))
+        found = list(itertools.islice(behind, limit + 1))
+        more = len(found) > limit
+        return Told(found[:limit], found[limit - 1].seq if more else last, more)
+
+    async def forget_events(self, *, before: int, limit: int) -> int:
+        """Forget the oldest lines, told before an instant; at most so many, and not the last."""
+        old = itertools.takewhile(lambda line: line.at < before, self._log[:-1][:limit])
+        forgotten = sum(1 for _ in old)
+        del self._log[:forgotten]
+        return forgotten
 
     async def claim(
         self, *, at: int, until: int, token: str, limit: int, alone: bool = True, since: int = 0
@@ -306,19 +339,8 @@ class MemorySpool:
             row for row in waiting if (row.account, row.id, row.lease_token, row.revision) in ours
         ]
 
-    def _tell(self, row: Row, type_: str) -> None:
-        line = Logged(
-            next(self._seq),
-            row.account,
-            row.id,
-            type_,
-            row.state,
-            row.revision,
-            row.version,
-            row.updated_at,
-            row.due_at,
-            row.trouble,
-        )
+    def _tell(self, row: Row, type_: str, results: Sequence[Recipient] = ()) -> None:
+        line = line_of(row, type_, results, next(self._seq))
         self._log.append(line)
         self._publish([line])
 

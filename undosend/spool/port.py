@@ -31,7 +31,8 @@ class Logged:
     """One line of the event log: what happened to which email, and where it stood then.
 
     seq: grows with every line. due_at: when a sender should look, where a timer runs.
-    trouble: why an attempt did not succeed.
+    trouble: why an attempt did not succeed. group_id to undo_status: as the row had them then.
+    results: the recipients whose outcome the change settled.
     """
 
     seq: int
@@ -44,6 +45,71 @@ class Logged:
     at: int
     due_at: int | None = None
     trouble: str | None = None
+    group_id: str | None = None
+    sender: str | None = None
+    release_at: int | None = None
+    undo_until: int | None = None
+    undo_status: str | None = None
+    results: tuple[Recipient, ...] = field(default=(), repr=False)
+
+
+def line_of(row: Row, type_: str, results: Sequence[Recipient] = (), seq: int = 0) -> Logged:
+    """Return the line that tells of a change, by the row as the change left it."""
+    return Logged(
+        seq,
+        row.account,
+        row.id,
+        type_,
+        row.state,
+        row.revision,
+        row.version,
+        row.updated_at,
+        row.due_at,
+        row.trouble,
+        row.group_id,
+        row.sender,
+        row.release_at,
+        row.undo_until,
+        row.undo_status,
+        tuple(results),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Which events of an account somebody wants to hear of: those that fit all that is named.
+
+    types: any of these, where there are some.
+    """
+
+    account: str
+    email_id: str | None = None
+    group_id: str | None = None
+    sender: str | None = None
+    types: frozenset[str] = frozenset()
+
+    def covers(self, line: Logged) -> bool:
+        """Tell whether the line is about one of them."""
+        return (
+            line.account == self.account
+            and self.email_id in {None, line.email_id}
+            and self.group_id in {None, line.group_id}
+            and self.sender in {None, line.sender}
+            and (not self.types or line.type in self.types)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A part of the event log, oldest first.
+
+    end: the number up to which the log was looked through; what comes next has a greater one.
+    more: the log went on behind it.
+    """
+
+    lines: Sequence[Logged]
+    end: int
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +292,9 @@ class Spool(Protocol):
         """Return a page of the account's emails, newest first."""
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
-        """Return what happened to the email, oldest first, even after its deletion.
+        """Return what is known to have happened to the email, oldest first, even once deleted.
 
-        Raises EmailNotFound where it never was.
+        Raises EmailNotFound where nothing is known of it.
         """
 
     async def files(self, account: str, email_id: str) -> Sequence[File]:
@@ -263,6 +329,21 @@ class Spool(Protocol):
 
     async def last_told(self) -> int:
         """Return the number of the event log's last line, 0 where there is none."""
+
+    async def events_after(self, topic: Topic, seq: int | None, *, limit: int) -> Told:
+        """Return at most ``limit`` lines on the topic behind a number; None: from the oldest.
+
+        A look ends early, with ``more``, where it met many lines that do not fit.
+
+        Raises:
+            CursorExpired: lines behind that number have been forgotten, or it was never told.
+        """
+
+    async def forget_events(self, *, before: int, limit: int) -> int:
+        """Forget the oldest lines, told before an instant; at most so many, and not the last.
+
+        Return how many: where that is the limit, there may be more. Numbers are never told again.
+        """
 
     # For the releaser: all accounts, but every email it names carries its own.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from undosend.domain.email import Row
+from undosend.domain.email import Recipient, Row
 from undosend.spool.dialect import Statement
 from undosend.spool.group_commit import Transaction
 
@@ -24,7 +24,7 @@ class Session(Transaction, Protocol):
     async def insert(self, statement: Statement, lines: Sequence[Mapping[str, Any]]) -> None:
         """Run an insertion once for each line: of bytes, or of many short ones."""
 
-    def tell(self, row: Row, type_: str) -> None:
+    def tell(self, row: Row, type_: str, results: Sequence[Recipient] = ()) -> None:
         """Write a line of the event log before the commit, and pass it on after it."""
 
 

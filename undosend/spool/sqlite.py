@@ -12,6 +12,7 @@ import fcntl
 import sqlite3
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
@@ -21,13 +22,14 @@ from pydantic_core import to_json
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from undosend.domain.email import Row
+from undosend.domain.email import Recipient, Row
 from undosend.domain.errors import InUse, Misconfigured
 from undosend.spool.database import Database
 from undosend.spool.dialect import SqliteDialect, Statement
+from undosend.spool.documents import logged_values
 from undosend.spool.group_commit import GroupCommit, Relieve, hopeless
 from undosend.spool.migrate import upgrade
-from undosend.spool.port import Logged
+from undosend.spool.port import Logged, line_of
 from undosend.spool.session import Line
 from undosend.spool.statements import Statements
 from undosend.spool.store import SqlSpool
@@ -214,7 +216,7 @@ class SqliteLook:
         """Run an insertion once for each line: of bytes, or of many short ones."""
         self._connection.driver.executemany(statement.sql, lines)
 
-    def tell(self, row: Row, type_: str) -> None:
+    def tell(self, row: Row, type_: str, results: Sequence[Recipient] = ()) -> None:
         """Refuse: who only looks has nothing to tell."""
         raise NotImplementedError
 
@@ -243,36 +245,26 @@ class SqliteSession(SqliteLook):
         super().__init__(connection)
         self._sql = statements
         self._publish = publish
-        self._told: list[Line] = []
+        self._told: list[Logged] = []
         self._numbers: Sequence[Line] = ()
 
-    def tell(self, row: Row, type_: str) -> None:
+    def tell(self, row: Row, type_: str, results: Sequence[Recipient] = ()) -> None:
         """Write a line of the event log before the commit, and pass it on after it."""
-        self._told.append(
-            (
-                row.account,
-                row.id,
-                type_,
-                row.state,
-                row.revision,
-                row.version,
-                row.updated_at,
-                row.due_at,
-                row.trouble,
-            )
-        )
+        self._told.append(line_of(row, type_, results))
 
     async def commit(self) -> None:
         """Make everything durable."""
         if self._told:
-            self._numbers = await self.fetch(self._sql.add_events, self._told)
+            lines = [logged_values(line) for line in self._told]
+            self._numbers = await self.fetch(self._sql.add_events, lines)
             await self.fetch(self._sql.tell_webhooks, self._numbers)
         await super().commit()
 
     def publish(self) -> None:
         """Tell whoever listens what was committed."""
         seqs = sorted(seq for (seq,) in self._numbers)
-        self._publish([Logged(seq, *line) for seq, line in zip(seqs, self._told, strict=True)])
+        told = zip(seqs, self._told, strict=True)
+        self._publish([replace(line, seq=seq) for seq, line in told])
 
 
 @cache

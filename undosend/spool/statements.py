@@ -32,6 +32,7 @@ from undosend.domain.email import NEVER, WAITING, State
 from undosend.spool.dialect import Dialect, Statement, Types
 from undosend.spool.erasure import Erasure
 from undosend.spool.finding import Shape, end_of_look, found
+from undosend.spool.log import EventLog
 from undosend.spool.tables import (
     attachments,
     contents,
@@ -74,6 +75,7 @@ class Statements:
         content, results = dialect.rows(_CONTENT), dialect.rows(_RESULT)
 
         self.erasure = Erasure(dialect)
+        self.log = EventLog(dialect)
         self.transition = {event: transition(event, dialect) for event in Event}
         self.add_emails = self._insertion(emails)
         self.add_contents = self._insertion(contents)
@@ -110,7 +112,6 @@ class Statements:
         self.secret = done(select(secrets.c.value).where(secrets.c.name == _given("name", Text)))
         self.add_secret = done(insert(secrets))
         self.drop_secret = done(delete(secrets).where(secrets.c.name == _given("name", Text)))
-        self.last_told = done(select(func.max(events.c.seq)))
         self.set_results = done(
             update(recipients)
             .values({name: results.c[name] for name in ("delivery", "code", "reply")})
@@ -157,12 +158,6 @@ class Statements:
 
         self.rows = done(select(*emails.c).where(*_named(keys)))
         self.emails = done(self._whole().where(*_named(keys)))
-        self.history = done(
-            select(*events.c)
-            .where(events.c.account == _given("account", Text))
-            .where(events.c.email_id == _given("email_id", Text))
-            .order_by(events.c.seq)
-        )
         # Not in order: to sort them, the database would copy every file three times.
         files = (
             select(*attachments.c)

@@ -13,7 +13,7 @@ from typing import Any
 
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Email, File, Row, State
-from undosend.domain.errors import AttachmentNotFound, EmailNotFound, UndosendError
+from undosend.domain.errors import AttachmentNotFound, UndosendError
 from undosend.spool.database import Database
 from undosend.spool.documents import (
     file_of,
@@ -24,6 +24,7 @@ from undosend.spool.documents import (
 )
 from undosend.spool.erasure import Wanted
 from undosend.spool.group_commit import Kind
+from undosend.spool.log import Place
 from undosend.spool.port import (
     NOTHING,
     Agenda,
@@ -34,6 +35,8 @@ from undosend.spool.port import (
     Page,
     Receipt,
     Rewrite,
+    Told,
+    Topic,
     within,
 )
 from undosend.spool.session import Ask
@@ -75,6 +78,7 @@ class SqlSpool:
         self._replace_secret: Kind[tuple[str, bytes], None] = Kind(work.replace_secret)
         self._claim: Kind[Claim, Sequence[Email]] = Kind(work.claim)
         self._get: Kind[Key, Email] = Kind(work.get)
+        self._after: Kind[Place, Told] = Kind(statements.log.after)
         self._page: Kind[tuple[str, Listing], Page] = Kind(work.page)
 
     def __repr__(self) -> str:
@@ -116,11 +120,11 @@ class SqlSpool:
         return await self._reader.submit(self._page, (account, listing))
 
     async def history(self, account: str, email_id: str) -> Sequence[Logged]:
-        """Return what happened to the email, oldest first, even after its deletion."""
+        """Return what is known to have happened to the email, oldest first."""
         given = {"account": account, "email_id": email_id}
-        lines = await self._read(Ask(self._sql.history, given=given))
+        lines = await self._read(Ask(self._sql.log.history, given=given))
         if not lines:
-            raise EmailNotFound(email_id)
+            await self.get(account, email_id)
         return [logged_of(line) for line in lines]
 
     async def files(self, account: str, email_id: str) -> Sequence[File]:
@@ -165,8 +169,17 @@ class SqlSpool:
 
     async def last_told(self) -> int:
         """Return the number of the event log's last line, 0 where there is none."""
-        ((seq,),) = await self._read(Ask(self._sql.last_told))
+        ((seq,),) = await self._read(Ask(self._sql.log.last))
         return int(seq or 0)
+
+    async def events_after(self, topic: Topic, seq: int | None, *, limit: int) -> Told:
+        """Return at most ``limit`` lines on the topic behind a number; None: from the oldest."""
+        return await self._reader.submit(self._after, Place(topic, seq, limit))
+
+    async def forget_events(self, *, before: int, limit: int) -> int:
+        """Forget the oldest lines, told before an instant; at most so many, and not the last."""
+        given = {"before": before, "limit": limit}
+        return len(await self._write(Ask(self._sql.log.forget, given=given)))
 
     # What the clock asks.
 

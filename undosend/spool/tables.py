@@ -169,7 +169,14 @@ events = Table(
     Column("at", BigInteger, nullable=False),
     Column("due_at", BigInteger),
     Column("trouble", Text),
+    Column("group_id", Text),
+    Column("sender", Text),
+    Column("release_at", BigInteger),
+    Column("undo_until", BigInteger),
+    Column("undo_status", Text),
+    Column("results", Text),
     Index("ix_events_account_email_id_seq", "account", "email_id", "seq"),
+    Index("ix_events_account_seq", "account", "seq"),
     sqlite_autoincrement=True,
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 from undosend.domain.change import Change, Event
 from undosend.domain.email import Content, Email, File, Row, State
 from undosend.domain.errors import EmailNotFound, UndosendError
-from undosend.domain.lifecycle import covered, repeats, told
+from undosend.domain.lifecycle import DRAFTED, HELD, covered, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
 from undosend.domain.remains import bare
@@ -67,7 +67,7 @@ class Work:
         await self._attach(session, [(email.row.id, files) for email, files in added])
         await self._keep_receipts(session, [receipt for _, receipt in additions])
         for row in rows:
-            session.tell(row, "email.drafted" if row.state is State.DRAFT else "email.held")
+            session.tell(row, DRAFTED if row.state is State.DRAFT else HELD)
         return [None] * len(additions)
 
     async def change(
@@ -82,11 +82,12 @@ class Work:
             await self._erasure.forget_words(session, keys)
         done = [(changed[c.email_id], rewrite) for c, rewrite in wishes if c.email_id in changed]
         await self._rewrite(session, done)
-        for change, _ in wishes:
+        for change, rewrite in wishes:
             if row := changed.get(change.email_id):
                 # A deleted row comes back as it last was, so its time is not the deletion's.
                 left = bare(row) if event is Event.DELETE else row
-                session.tell(replace(left, updated_at=change.at), told(event, row.state))
+                row_then = replace(left, updated_at=change.at)
+                session.tell(row_then, told(event, row.state), rewrite.results)
         unchanged = [change for change, _ in wishes if change.email_id not in changed]
         explained = await self._explain(session, unchanged) if unchanged else {}
         return [changed.get(c.email_id) or explained[c.email_id] for c, _ in wishes]

@@ -68,7 +68,7 @@ class View:
             "object": "email",
             "id": row.id,
             "status": row.state,
-            "undo_status": undo_status(row),
+            "undo_status": row.undo_status,
             "revision": row.revision,
             "version": row.version,
             "message_id": row.message_id,
@@ -114,7 +114,7 @@ class View:
 
     def _undo_url(self, row: Row, base_url: str, caller: Caller) -> str | None:
         """Return the link for who may undo, or has the email sent and tells people of it."""
-        if undo_status(row) != "pending" or caller.scopes.isdisjoint({Scope.UNDO, Scope.SEND}):
+        if row.undo_status != "pending" or caller.scopes.isdisjoint({Scope.UNDO, Scope.SEND}):
             return None
         token = self.signer.sign(UNDO, f"{row.account} {row.id} {row.revision}")
         return f"{base_url}/v1/undo/{token}"
@@ -126,7 +126,7 @@ def undone(row: Row) -> dict[str, Any]:
         "object": "email",
         "id": row.id,
         "status": row.state,
-        "undo_status": undo_status(row),
+        "undo_status": row.undo_status,
         "revision": row.revision,
         "version": row.version,
     }
@@ -142,20 +142,6 @@ def attachment(file: Attachment) -> dict[str, Any]:
         "size": file.size,
         "sha256": file.sha256,
     }
-
-
-def undo_status(row: Row) -> str | None:
-    """Return what a front end may say: null, pending (undo works), final or canceled.
-
-    RFC 8621 §7. Told by the row, never by a clock: ``canceled`` only where surely nobody has it.
-    """
-    if row.state is State.DRAFT and not row.revision:
-        return None
-    if row.may_have_been_delivered:
-        return "final"
-    if row.state in WAITING:
-        return "pending"
-    return "canceled" if row.state in {State.DRAFT, State.CANCELED} else "final"
 
 
 def undo_seconds_left(row: Row, now: int) -> float:

@@ -94,7 +94,7 @@ class UndoLinkHandler(MailHandler):
             self._page("Undone", f"{subject} is a draft. It was not sent.")
         elif row.state in _UNSENT and not row.may_have_been_delivered:
             self._page("Nothing to undo", f"{subject} {_UNSENT[row.state]}.")
-        elif answers.undo_status(row) == "final":
+        elif row.undo_status == "final":
             doubtful = row.uncertain > 0 and row.accepted == 0
             fate = "may have been delivered" if doubtful else "has left, or is leaving now"
             self._page("Too late to undo", f"{subject} {fate}.")
