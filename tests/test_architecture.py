@@ -25,6 +25,7 @@ from undosend.doors.http.answers import View
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
+from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.routes import routes
 from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
@@ -109,6 +110,7 @@ CORE = (
     "undosend.drafts",
     "undosend.reading",
     "undosend.keyring",
+    "undosend.live",
     "undosend.attempt",
     "undosend.releaser",
     "undosend.retention",
@@ -154,6 +156,7 @@ LAYERS = (
             "undosend.outbox",
             "undosend.drafts",
             "undosend.hub",
+            "undosend.live",
             "undosend.signing",
             "undosend.keyring",
             "undosend.tokens",
@@ -437,6 +440,7 @@ def url_table() -> list[URLSpec]:
             Hub(),
             Once(outbox),
             Tokens(Signer(b"a key"), Keyring(MemoryKeys(), clock), clock),
+            Pulse(clock),
         ),
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",

@@ -33,7 +33,8 @@ from undosend.assembly import (
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
-from undosend.doors.http.answers import logged
+from undosend.doors.http.event_view import EventView
+from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.server import Server, affordable
 from undosend.hub import Hub
 from undosend.logs import journal
@@ -59,7 +60,7 @@ log = structlog.get_logger(__name__)
 _DAY = 24 * 3600 * SECOND
 _METRICS_CONNECTIONS = 16
 _BACKLOG = 4096  # the system takes no more than its own most; who does not fit waits for a second
-_WATCHES_END_SECONDS = 1
+_STREAMS_END_SECONDS = 1
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 
@@ -133,7 +134,7 @@ async def running(
         Misconfigured, OSError: nothing has been served.
     """
     clock = clock or SystemClock()
-    ground = Ground(settings, clock, Hub(), Metrics())
+    ground = Ground(settings, clock, Hub(), Metrics(), Pulse(clock))
     hub, metrics = ground.hub, ground.metrics
     async with AsyncExitStack() as leaves:
         leaves.enter_context(hub.listening(metrics.heard))
@@ -153,7 +154,9 @@ async def running(
             keep=round(settings.content_days * _DAY),
             counted=metrics.content_deleted,
         )
-        telling = make_telling(ground, store.spool.database, logged, leaves)
+        telling = make_telling(
+            ground, store.spool.database, EventView(store.signer).event, leaves
+        )
         await telling.deliverer.recover()
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
@@ -182,6 +185,7 @@ async def running(
             tasks.create_task(telling.deliverer.run(), name="deliverer")
             helpers = [
                 tasks.create_task(store.guard.keeping(spool, clock), name="epoch"),
+                tasks.create_task(ground.pulse.run(), name="pulse"),
                 tasks.create_task(chores.restock(store.disk, clock), name="ballast"),
                 tasks.create_task(
                     chores.gather(
@@ -194,7 +198,9 @@ async def running(
                     ),
                     name="metrics",
                 ),
-                tasks.create_task(chores.forget(spool, clock), name="forgetting"),
+                tasks.create_task(
+                    chores.forget(spool, clock, event_days=settings.event_days), name="forgetting"
+                ),
                 tasks.create_task(chores.note_uses(store.keyring, clock), name="uses"),
                 tasks.create_task(retention.run(), name="retention"),
                 tasks.create_task(
@@ -212,7 +218,7 @@ async def running(
             finally:
                 # Undo is served until the last dialogue has ended.
                 outbox.drain()
-                await hub.end_watches(_WATCHES_END_SECONDS)
+                await hub.end(_STREAMS_END_SECONDS)
                 drain = settings.drain_seconds
                 await asyncio.gather(releaser.stop(drain), telling.deliverer.stop(drain))
                 for helper in helpers:

@@ -32,6 +32,7 @@ from undosend.doors.http.once import Once
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
+from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
 from undosend.doors.http.webhooks import WebhookDesk
@@ -69,6 +70,7 @@ class Ground:
     clock: Clock
     hub: Hub
     metrics: Metrics
+    pulse: Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,15 @@ def make_door(
     tokens = Tokens(signer, store.keyring, clock)
     origins = frozenset(filter(None, settings.cors_origins.split(",")))
     table = routes(
-        desk=Desk(outbox, core.drafts, View(clock, signer), ground.hub, Once(outbox), tokens),
+        desk=Desk(
+            outbox,
+            core.drafts,
+            View(clock, signer),
+            ground.hub,
+            Once(outbox),
+            tokens,
+            ground.pulse,
+        ),
         webhooks=WebhookDesk(webhooks, clock),
         readiness=lambda: unready(outbox, core.releaser, store.spool, clock),
         openapi=data("api-spec") / "openapi.yaml",

@@ -21,6 +21,15 @@ _FORGET_SECONDS = 3600
 _USES_SECONDS = 5
 DELIVERIES_LAST = 30 * 24 * 3600 * SECOND
 _FORGOTTEN_AT_ONCE = 500
+_EVENTS_AT_ONCE = 1000
+DAY = 24 * 3600 * SECOND
+"""Microseconds in a day."""
+
+
+async def _forget_events(spool: Spool, *, before: int) -> None:
+    """Forget them a few at a time, so that nobody who writes mail waits for long."""
+    while await spool.forget_events(before=before, limit=_EVENTS_AT_ONCE) == _EVENTS_AT_ONCE:
+        pass
 
 
 async def gather(
@@ -81,9 +90,10 @@ async def forget_deliveries(store: Webhooks, clock: Clock) -> None:
         await clock.sleep_until(clock.now() + seconds * SECOND)
 
 
-async def forget(spool: Spool, clock: Clock) -> None:
+async def forget(spool: Spool, clock: Clock, *, event_days: int) -> None:
     """Let the spool forget what has had its time."""
     while True:
         with suppress(Unavailable):
             await spool.forget_receipts(before=clock.now() - RECEIPTS_LAST)
+            await _forget_events(spool, before=clock.now() - event_days * DAY)
         await clock.sleep_until(clock.now() + _FORGET_SECONDS * SECOND)

@@ -24,12 +24,13 @@ from undosend.domain.errors import (
 )
 from undosend.domain.message import rendered
 from undosend.domain.octets import Message
-from undosend.spool.port import Listing, Logged, Page, Receipt, Spool
+from undosend.spool.port import Listing, Logged, Page, Receipt, Spool, Told, Topic
 
 RECEIPTS_LAST = 24 * 3600 * SECOND
 """How long a repeated request is answered by what the first one came to."""
 
 _ANYONE = Caller()
+_NAMES = {"email_id": "email", "group_id": "group", "sender": "sender"}
 
 
 class Bounded:
@@ -108,6 +109,33 @@ class Reading(Bounded):
         if self._caller.bounded:
             await self.get(account, email_id)
         return await self._spool.history(account, email_id)
+
+    def topic(self, topic: Topic) -> Topic:
+        """Return what of the topic this caller may hear of.
+
+        Raises:
+            Forbidden: nothing ever.
+        """
+        limit = self._caller.limit
+        for name in ("email_id", "group_id", "sender"):
+            bound, asked = getattr(limit, name), getattr(topic, name)
+            if bound is not None and asked not in {None, bound}:
+                raise Forbidden(f"This token is for one {_NAMES[name]} only, and not for this one.")
+            if bound is not None:
+                topic = replace(topic, **{name: bound})
+        return topic
+
+    async def events_after(self, topic: Topic, seq: int | None, *, limit: int) -> Told:
+        """Return what has happened on the topic behind a line of the log; None: all there is.
+
+        Raises:
+            CursorExpired: some of it has been forgotten; Forbidden.
+        """
+        return await self._spool.events_after(self.topic(topic), seq, limit=limit)
+
+    async def last_told(self) -> int:
+        """Return the number of the log's last line."""
+        return await self._spool.last_told()
 
     async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
         """Return one attachment with its bytes. Raises AttachmentNotFound, ContentDeleted."""

@@ -152,6 +152,13 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         description="Start paused, because the database was restored: nothing is sent until "
         "undosend resume.",
     )
+    event_days: int = Field(
+        default=30,
+        ge=4,
+        le=3650,
+        description="How long the event log tells what happened; webhooks are tried for three "
+        "days.",
+    )
     min_free_mib: int = Field(
         default=100,
         ge=0,

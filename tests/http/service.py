@@ -6,6 +6,7 @@ which is the scripted one. Nothing is sent unless the test says ``release``.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -35,6 +36,7 @@ from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.porter import Porter
 from undosend.doors.http.problems import KINDS
+from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.room import Room
 from undosend.doors.http.routes import Door, routes
 from undosend.doors.http.server import Server
@@ -276,6 +278,7 @@ async def serving(
             hub,
             Once(outbox),
             tokens,
+            Pulse(clock),
         )
         porter = Porter(keyring, tokens, signer, origins)
         hooks = MemoryWebhooks()
@@ -309,6 +312,7 @@ async def serving(
         metrics.watch_connections(lambda: server.connections)
         listening, port = bind_unused_port()
         server.add_socket(listening)
+        beats = asyncio.create_task(desk.pulse.run())
         async with client(f"http://127.0.0.1:{port}") as caller:
             yield Service(
                 caller.url,
@@ -327,6 +331,7 @@ async def serving(
                 metrics=metrics,
                 counts=counts,
             )
+        beats.cancel()
         if double._stalled:
             double.release()
         server.stop()

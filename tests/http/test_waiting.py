@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -263,8 +263,8 @@ async def test_other_answers_do_not_wait(patient: Patient, path: str) -> None:
     assert patient.nobody_waited
 
 
-def watched(service: Service) -> Mapping[str, object]:
-    return dict(vars(service.desk.hub)["_watched"])
+def watched(service: Service) -> list[str]:
+    return [key[-1] for key in vars(service.desk.hub)["_subscribed"]]
 
 
 async def test_a_client_that_leaves_is_waited_for_no_longer(patient: Patient) -> None:
@@ -275,7 +275,7 @@ async def test_a_client_that_leaves_is_waited_for_no_longer(patient: Patient) ->
         )
         writer.write(request.encode())
         await patient.waiting()
-        assert list(watched(patient)) == [email_id]
+        assert watched(patient) == [email_id]
 
     async with asyncio.timeout(PATIENCE):
         while watched(patient):  # noqa: ASYNC110 - the server tells nobody that it has noticed
@@ -289,7 +289,7 @@ async def test_nobody_is_remembered_who_has_an_answer(patient: Patient) -> None:
     await edit(patient, email_id)
     await asked
 
-    assert watched(patient) == {}
+    assert watched(patient) == []
 
 
 async def test_those_who_wait_do_not_keep_the_service_from_stopping(tmp_path: Path) -> None:

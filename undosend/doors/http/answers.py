@@ -10,8 +10,8 @@ from undosend.domain.access import Caller, Scope
 from undosend.domain.addresses import written
 from undosend.domain.clock import SECOND, Clock, rfc3339
 from undosend.domain.email import NEVER, WAITING, Address, Attachment, Email, Row, State
+from undosend.doors.http.event_view import EventView
 from undosend.signing import Signer
-from undosend.spool.port import Logged
 
 UNDO = "undo"
 """The purpose for which undo links are signed."""
@@ -49,6 +49,11 @@ class View:
 
     clock: Clock
     signer: Signer
+
+    @property
+    def events(self) -> EventView:
+        """Return how events are shown."""
+        return EventView(self.signer)
 
     def email(self, shown: Email, base_url: str, caller: Caller = _ANYONE) -> dict[str, Any]:
         """Return the whole email; to who may not read, where it stands and nothing of it."""
@@ -149,22 +154,6 @@ def undo_seconds_left(row: Row, now: int) -> float:
     if row.state not in WAITING or row.undo_until is None:
         return 0
     return max(0, row.undo_until - now) / SECOND
-
-
-def logged(line: Logged) -> dict[str, Any]:
-    """Return one line of an email's history."""
-    return {
-        "object": "event",
-        "id": f"ev_{line.seq}",
-        "type": line.type,
-        "email_id": line.email_id,
-        "status": line.state,
-        "revision": line.revision,
-        "version": line.version,
-        "created_at": rfc3339(line.at),
-        "due_at": _time(line.due_at),
-        "detail": line.trouble,
-    }
 
 
 def listing(data: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:

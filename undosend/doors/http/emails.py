@@ -20,6 +20,7 @@ from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.doors.http.waiting import preferred_wait, within
 from undosend.outbox import Outbox
+from undosend.spool.port import Topic
 
 _MOST = 100
 
@@ -113,12 +114,12 @@ class EmailHandler(OneEmail):
         if seconds is None:
             return self.show(await self.outbox.get(self.account, email_id))
         self.set_header("Preference-Applied", f"wait={seconds}")
-        with self.desk.hub.watching(email_id) as changed:
+        with self.desk.hub.subscribe(Topic(self.account, email_id)) as changes:
             email = await self.outbox.get(self.account, email_id)
             news = "If-None-Match" in self.request.headers and not self.knows(email.row.version)
             if not news:
                 until = self.now + seconds * SECOND
-                await within(changed, until, self.desk.view.clock, self.left())
+                await within(changes.arrived, until, self.desk.view.clock, self.left())
                 email = await self.outbox.get(self.account, email_id)
         return self.show(email)
 
@@ -253,4 +254,5 @@ class HistoryHandler(OneEmail):
     async def get(self, email_id: str) -> None:
         """List the events, oldest first."""
         history = await self.outbox.history(self.account, email_id)
-        self.answer(answers.listing([answers.logged(e) for e in history], has_more=False))
+        events = [self.desk.view.events.event(line) for line in history]
+        self.answer(answers.listing(events, has_more=False))

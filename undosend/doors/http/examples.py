@@ -11,6 +11,7 @@ from undosend.domain.clock import SECOND
 from undosend.domain.email import State
 from undosend.domain.errors import (
     ContentDeleted,
+    CursorExpired,
     Draining,
     EmailNotFound,
     FieldError,
@@ -71,6 +72,13 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         _EMAILS,
     ),
     "not_found": (EmailNotFound(_ID), _EMAIL),
+    "not_acceptable": (
+        BadRequest(
+            "not_acceptable",
+            "Events come as application/json or text/event-stream; name one in Accept.",
+        ),
+        "/v1/events",
+    ),
     "method_not_allowed": (
         BadRequest("method_not_allowed", "See the Allow header for the methods this path takes."),
         f"{_EMAIL}/undo",
@@ -113,6 +121,7 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
     ),
     "key_ended": (KeyEnded(_KEY), f"/v1/keys/{_KEY}/rotate"),
     "content_deleted": (ContentDeleted(_LEFT), f"{_EMAIL}/raw"),
+    "cursor_expired": (CursorExpired(), "/v1/events"),
     "version_mismatch": (VersionMismatch(4), _EMAIL),
     "too_large": (
         TooLarge(

@@ -15,6 +15,7 @@ from undosend.doors.http.answers import View
 from undosend.doors.http.base import Handler
 from undosend.doors.http.once import Once, Turn, key_of
 from undosend.doors.http.problems import BadRequest
+from undosend.doors.http.pulse import Pulse
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
@@ -37,6 +38,7 @@ class Desk:
     hub: Hub
     once: Once
     tokens: Tokens
+    pulse: Pulse
 
 
 class MailHandler(Handler):

@@ -94,6 +94,12 @@ KINDS: Mapping[str, Kind] = {
         "the same as one that never was.",
         "Check the path and the id.",
     ),
+    "not_acceptable": Kind(
+        406,
+        "There is no answer of a type that you accept",
+        "The Accept header leaves out every type in which this call answers. Nothing was done.",
+        "Ask for application/json, or for text/event-stream to hear of events as they happen.",
+    ),
     "method_not_allowed": Kind(
         405,
         "This path does not take this method",
@@ -176,6 +182,14 @@ KINDS: Mapping[str, Kind] = {
         "The account has as many webhooks as it may have",
         "Each event would be told to each of them, so their number is limited to twenty.",
         "Delete one that is not needed, or let one receiver pass events on.",
+    ),
+    "cursor_expired": Kind(
+        410,
+        "Events behind this cursor have been forgotten",
+        "The event log goes back as far as the operator lets it (30 days by default), or the "
+        "database was restored from a backup. Whoever went on from here would miss something.",
+        "List the emails to see how they stand, then go on from the oldest event (without after), "
+        "or from now with a stream. A stream does so by itself: it tells reset, and a snapshot.",
     ),
     "version_mismatch": Kind(
         412,

@@ -17,6 +17,7 @@ from undosend.doors.http import (
     attachments,
     batches,
     emails,
+    events,
     links,
     ops,
     pages,
@@ -89,6 +90,7 @@ def routes(
             {**mail, "act": Outbox.cancel_group, "done": "canceled"},
             name="cancel_group",
         ),
+        url(r"/v1/events", events.EventsHandler, mail, name="events"),
         url(
             r"/v1/undo/([A-Za-z0-9_-]{1,1000})",
             links.UndoLinkHandler,
@@ -177,7 +179,7 @@ def _name(path: str) -> str:
             return f"{action[0]}_key" if action in (["rotate"], ["revoke"]) else "key"
         case ["v1", "undo", _]:
             return "undo_link"
-        case ["v1", "keys" | "tokens" | "tickets" | "webhooks" as name, *_] | [
+        case ["v1", "keys" | "tokens" | "tickets" | "webhooks" | "events" as name, *_] | [
             "livez" | "readyz" | "openapi.yaml" as name
         ]:
             return name
