@@ -81,6 +81,7 @@ class Hub:
         self.told = 0
         self._listeners: list[Listener] = []
         self._subscribed: dict[_Key, dict[Subscription, None]] = {}
+        self._guests: dict[object, Callable[[], None]] = {}
         self._deserted = asyncio.Event()
         self._ending = False
 
@@ -129,19 +130,37 @@ class Hub:
             del with_it[subscription]
             if not with_it:
                 del self._subscribed[key]
-            if not self._subscribed:
-                self._deserted.set()
+            self._gone()
+
+    @contextmanager
+    def staying(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Have it called when everybody has to go, until the block is left."""
+        guest = object()
+        self._guests[guest] = leave
+        if self._ending:
+            leave()
+        try:
+            yield
+        finally:
+            del self._guests[guest]
+            self._gone()
 
     async def end(self, seconds: float) -> None:
-        """Let nobody be subscribed on; return when all have gone, or after so long."""
+        """Let nobody be subscribed on, nor stay; return when all have gone, or after so long."""
         self._ending = True
         for subscriptions in self._subscribed.values():
             for subscription in subscriptions:
                 subscription.end(Ended.CLOSING)
-        if self._subscribed:
+        for leave in tuple(self._guests.values()):
+            leave()
+        if self._subscribed or self._guests:
             self._deserted.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._deserted.wait(), seconds)
+
+    def _gone(self) -> None:
+        if not self._subscribed and not self._guests:
+            self._deserted.set()
 
 
 def _key_of_topic(topic: Topic) -> _Key:

@@ -14,7 +14,7 @@ from undosend.domain.email import WAITING, Email, State
 from undosend.domain.errors import EmailNotFound
 from undosend.hub import Ended, Hub, Subscription
 from undosend.reading import Reading
-from undosend.spool.port import Listing, Logged, Topic
+from undosend.spool.port import Listing, Logged, Page, Topic
 
 ON_THE_WAY = WAITING | {State.SENDING}
 """The states of emails that a snapshot shows: something will happen to them."""
@@ -77,14 +77,14 @@ class Feed:
             self.seq = max(self.seq, self._hub.told)
         return self.seq
 
-    async def snapshot(self) -> AsyncGenerator[Sequence[Email], None]:
-        """Yield the emails of the topic that are on their way, newest first.
+    async def snapshot(self) -> AsyncGenerator[Page, None]:
+        """Yield pages of the emails of the topic that are on their way, newest first.
 
         Whatever happens to them while they are read is told later: start first.
         """
         topic = self._news.topic
         if topic.email_id is not None:
-            yield await self._one(topic, topic.email_id)
+            yield Page(await self._one(topic, topic.email_id), None)
             return
         below: str | None = None
         while True:
@@ -96,7 +96,7 @@ class Feed:
                 sender=topic.sender,
             )
             page = await self._reading.page(topic.account, listing)
-            yield page.emails
+            yield page
             below = page.end
             if below is None:
                 return

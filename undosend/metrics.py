@@ -11,6 +11,8 @@ from undosend.domain.email import NEVER, State
 from undosend.spool.port import Agenda, Logged
 
 _REFUSALS = ("overloaded", "rate_limited", "too_many_streams")
+_LASTING = {"events", "ws"}
+"""Routes of which an answer goes on as long as the client likes."""
 _LATENESS = (0.1, 0.5, 1, 2, 5, 10, 60, 300, 1800)
 
 
@@ -135,7 +137,8 @@ class Metrics:
     def requested(self, route: str, status: int, seconds: float, problem: str | None) -> None:
         """Count a request; a refused undo also by why it was refused."""
         self._requests.labels(route, status).inc()
-        self._seconds.observe(seconds)
+        if route not in _LASTING:
+            self._seconds.observe(seconds)
         if problem in _REFUSALS:
             self.refused(problem)
         if problem and route == "undo":

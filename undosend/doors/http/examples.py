@@ -166,6 +166,13 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
         ),
         _EMAILS,
     ),
+    "upgrade_required": (
+        BadRequest(
+            "upgrade_required",
+            "This is the address of a WebSocket: connect with ws:// or wss://.",
+        ),
+        "/v1/ws",
+    ),
     "idempotency_mismatch": (
         BadRequest(
             "idempotency_mismatch",

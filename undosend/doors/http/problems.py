@@ -231,6 +231,12 @@ KINDS: Mapping[str, Kind] = {
         "and a sentence. In development start the service with --webhook-allow-networks "
         "127.0.0.0/8,::1/128 to have webhooks go to this machine.",
     ),
+    "upgrade_required": Kind(
+        426,
+        "This is the address of a WebSocket",
+        "The request was an ordinary one, or of another version of the protocol (RFC 6455).",
+        "Connect with a WebSocket client: ws://… or, over TLS, wss://….",
+    ),
     "idempotency_mismatch": Kind(
         422,
         "The Idempotency-Key belongs to another request",
@@ -363,6 +369,8 @@ def headers(error: UndosendError) -> dict[str, str]:
     """Return the headers that go with the problem."""
     if isinstance(error, RateLimited):
         return {"Retry-After": str(error.seconds)}
+    if error.code == "upgrade_required":
+        return {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     seconds = _RETRY_AFTER_SECONDS.get(error.code)
     if error.code == "unauthorized":
         return {"WWW-Authenticate": 'Bearer realm="undosend"'}  # Basic would make browsers ask

@@ -22,6 +22,7 @@ from undosend.doors.http import (
     ops,
     pages,
     tokens,
+    ws,
 )
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.keys import KeyDesk, key_routes
@@ -91,6 +92,7 @@ def routes(
             name="cancel_group",
         ),
         url(r"/v1/events", events.EventsHandler, mail, name="events"),
+        url(r"/v1/ws", ws.SocketHandler, mail, name="ws"),
         url(
             r"/v1/undo/([A-Za-z0-9_-]{1,1000})",
             links.UndoLinkHandler,
@@ -179,7 +181,7 @@ def _name(path: str) -> str:
             return f"{action[0]}_key" if action in (["rotate"], ["revoke"]) else "key"
         case ["v1", "undo", _]:
             return "undo_link"
-        case ["v1", "keys" | "tokens" | "tickets" | "webhooks" | "events" as name, *_] | [
+        case ["v1", "keys" | "tokens" | "tickets" | "webhooks" | "events" | "ws" as name, *_] | [
             "livez" | "readyz" | "openapi.yaml" as name
         ]:
             return name

@@ -110,11 +110,11 @@ class EventStream:
         await self._say(b'event: snapshot\n%bdata: {"object":"list","data":[' % self._id())
         before = b""
         async with aclosing(self._feed.snapshot()) as pages:
-            async for emails in pages:
+            async for page in pages:
                 if self._left.done():
                     return
-                await self._say(_joined(emails, self._show, before))
-                before = b"," if emails or before else b""
+                await self._say(_joined(page.emails, self._show, before))
+                before = b"," if page.emails or before else b""
         await self._say(b"]}\n\n")
 
     def _event(self, line: Logged) -> bytes:

@@ -1,0 +1,84 @@
+"""What clients say over a WebSocket: shapes, and the mistakes in them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from undosend.doors.http.problems import BadRequest
+
+Ref = Annotated[str, Field(max_length=256)] | int | None
+"""Whatever the client wants to find again in our answer."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    ref: Ref = None
+
+
+class Auth(_Message):
+    """Who I am, where no header could say so."""
+
+    type: Literal["auth"]
+    token: str
+
+
+class Subscribe(_Message):
+    """Tell me what happens on a topic; it takes the place of an earlier one with the same ref.
+
+    after: go on behind this event. snapshot: first how everything stands.
+    """
+
+    type: Literal["subscribe"]
+    email: str | None = None
+    group: str | None = None
+    sender: str | None = None
+    types: list[str] | None = None
+    after: str | None = None
+    snapshot: bool = False
+
+    def filters(self) -> dict[str, str | None]:
+        """Return the topic as a query would name it."""
+        types = None if self.types is None else ",".join(self.types)
+        return {"email": self.email, "group": self.group, "sender": self.sender, "types": types}
+
+
+class Unsubscribe(_Message):
+    """Tell me no more of what I subscribed to with this ref."""
+
+    type: Literal["unsubscribe"]
+
+
+class Act(_Message):
+    """Do this to an email."""
+
+    type: Literal["undo", "send_now", "cancel"]
+    email_id: str
+
+
+Message = Auth | Subscribe | Unsubscribe | Act
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def message_of(value: Any) -> Message:
+    """Return the message that the JSON value is.
+
+    Raises:
+        BadRequest: it says what is wrong.
+    """
+    try:
+        return _MESSAGE.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        # Behind the name of the kind of message stands the member.
+        place = "/".join(map(str, first["loc"][1:])) or "The message"
+        raise BadRequest("bad_parameter", f"{place}: {first['msg']}.") from None
+
+
+def ref_of(value: Any) -> Ref:
+    """Return the ref of whatever came, so that even a mistake is answered under its name."""
+    ref = value.get("ref") if isinstance(value, dict) else None
+    known = isinstance(ref, int | str) and not isinstance(ref, bool)
+    return ref if known and len(str(ref)) <= 256 else None
