@@ -30,7 +30,10 @@ def following(hub: Hub, reading: Reading, topic: Topic) -> Iterator[Feed]:
 
 
 class Feed:
-    """One follower's way through the log and on. seq: all up to it has been told."""
+    """One follower's way through the log and on.
+
+    seq: all up to it has been told. behind: the log has more than was told.
+    """
 
     def __init__(self, hub: Hub, reading: Reading, news: Subscription) -> None:
         self.seq = 0
@@ -38,7 +41,7 @@ class Feed:
         self._hub = hub
         self._reading = reading
         self._news = news
-        self._behind = True
+        self.behind = True
 
     @property
     def topic(self) -> Topic:
@@ -53,27 +56,27 @@ class Feed:
     async def start(self, after: int | None) -> None:
         """Begin behind that line of the log, or with what happens from now on."""
         self.seq = await self._reading.last_told() if after is None else after
-        self._behind = True
+        self.behind = True
 
     async def more(self) -> Sequence[Logged]:
-        """Return what comes next, nothing where one has to wait until something has arrived.
+        """Return what comes next; nothing, and not behind: wait until something has arrived.
 
         Raises:
             CursorExpired: some of it has been forgotten.
         """
-        if not self._behind:
+        if not self.behind:
             lines = [line for line in self._news.take() if line.seq > self.seq]
             if lines:
                 self.seq = lines[-1].seq
             return lines
         self._news.take()  # the log has it
         told = await self._reading.events_after(self._news.topic, self.seq, limit=_AT_ONCE)
-        self.seq, self._behind = told.end, told.more
+        self.seq, self.behind = told.end, told.more
         return told.lines
 
     def rest(self) -> int:
         """Return the number of the last line there was, where nothing has arrived since."""
-        if not self._behind and not self.arrived.is_set():
+        if not self.behind and not self.arrived.is_set():
             self.seq = max(self.seq, self._hub.told)
         return self.seq
 

@@ -71,6 +71,7 @@ class Tokens:
             "s": sorted(caller.scopes),
             "l": [limit.email_id, limit.group_id, limit.sender],
             "x": expires_at,
+            "u": caller.until,
             "n": secrets.token_hex(6),
         }
         return self._signer.sign(purpose, json.dumps(told, separators=(",", ":")))
@@ -84,7 +85,9 @@ class Tokens:
         if holder is None:
             return None
         scopes = holder.scopes & set(map(Scope, told["s"]))
-        return replace(holder, scopes=scopes, limit=Limit(*told["l"]))
+        # What a ticket lets in lasts as long as what it was made with, not as long as the ticket.
+        until = told["u"] if purpose == _TICKET else told["x"]
+        return replace(holder, scopes=scopes, limit=Limit(*told["l"]), until=until)
 
     def _holder(self, account: str, key_id: str | None) -> Caller | None:
         """Return who had it made, if that one is still let in."""

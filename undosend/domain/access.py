@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from undosend.domain.email import Content, Row
+from undosend.domain.email import NEVER, Content, Row
 
 DEFAULT_ACCOUNT = "default"
 """The account of who needs no key, and of keys that name none."""
@@ -75,13 +75,17 @@ FREE, WHOLE = Allowance(), Limit()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever asks. key_id: of the key that was shown, or that its token comes from."""
+    """Whoever asks. key_id: of the key that was shown, or that its token comes from.
+
+    until: the end of the token, NEVER where a key was shown.
+    """
 
     account: str = DEFAULT_ACCOUNT
     scopes: frozenset[Scope] = EVERY
     key_id: str | None = None
     allowance: Allowance = FREE
     limit: Limit = WHOLE
+    until: int = NEVER
 
     @property
     def bounded(self) -> bool:

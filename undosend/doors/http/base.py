@@ -90,6 +90,10 @@ class Handler(Receiver):
         porter: Porter | None = getattr(self.application, "porter", None)
         return porter
 
+    def welcome(self, now: int) -> bool:
+        """Tell whether the caller would be let in still."""
+        return self._porter is None or self._porter.welcome(self.caller, now)
+
     @property
     def _limits(self) -> Limits | None:
         limits: Limits | None = getattr(self.application, "limits", None)

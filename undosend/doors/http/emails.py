@@ -97,8 +97,7 @@ class EmailsHandler(MailHandler):
         way = finder.way(page, listing)
         if link := way.link(self.request.path, query):
             self.set_header("Link", link)
-        view = self.desk.view
-        data = [view.summary(email, self.base_url, self.caller) for email in page.emails]
+        data = [self.summary(email) for email in page.emails]
         more = {"after": way.after, "before": way.before}
         self.answer(answers.listing(data, has_more=page.end is not None) | more)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
+from types import MappingProxyType
 
+from undosend.domain.access import Scope
+from undosend.domain.errors import Draining
 from undosend.doors.http import answers
 from undosend.doors.http.event_view import FILTERS, EventView, topic_of
 from undosend.doors.http.mail import Desk, MailHandler
@@ -13,13 +15,15 @@ from undosend.live import following
 from undosend.spool.port import Topic
 
 STREAM, PAGE = "text/event-stream", "application/json"
-_OF_A_PAGE = FILTERS | {"after", "limit"}
-_OF_A_STREAM = FILTERS | {"last_event_id", "snapshot"}
+_OF_A_PAGE = FILTERS | {"after", "limit", "ticket"}
+_OF_A_STREAM = FILTERS | {"last_event_id", "snapshot", "ticket"}
 _MOST = 100
 
 
 class EventsHandler(MailHandler):
     """``/v1/events``: all of an account's events."""
+
+    needs = MappingProxyType({"GET": Scope.READ})
 
     def initialize(self, *, desk: Desk) -> None:
         """Take the collaborators that the route table gives."""
@@ -57,6 +61,8 @@ class EventsHandler(MailHandler):
         self.answer(answers.listing(data, has_more=told.more) | more)
 
     async def _stream(self, topic: Topic) -> None:
+        if self.outbox.draining:
+            raise Draining
         # A browser that connects again repeats the URL; what it has heard since is in the header.
         given = self.request.headers.get("Last-Event-ID") or self.parameter("last_event_id")
         snapshot = flag(self.parameter("snapshot"), "snapshot")
@@ -72,7 +78,7 @@ class EventsHandler(MailHandler):
                 self,
                 feed,
                 view=self.view,
-                show=partial(self.desk.view.summary, base_url=self.base_url),
+                show=self.summary,
                 clock=self.desk.view.clock,
             )
             with self.desk.pulse.beating(stream):

@@ -118,6 +118,10 @@ class MailHandler(Handler):
         """Return the email as the caller may see it."""
         return self.desk.view.email(email, self.base_url, self.caller)
 
+    def summary(self, email: Email) -> dict[str, Any]:
+        """Return the email as lists show it to the caller."""
+        return self.desk.view.summary(email, self.base_url, self.caller)
+
 
 class OneEmail(MailHandler):
     """Whatever is about one email: what is no id names none, however a store might read it."""

@@ -63,6 +63,29 @@ class Porter:
             raise InsufficientScope(needed)
         return caller
 
+    def greet(self, request: HTTPServerRequest, ticket: str | None = None) -> Caller | None:
+        """Return who connects, None where one has yet to say who it is.
+
+        Raises:
+            Unauthorized, Forbidden.
+        """
+        self.admit(request, None)
+        caller = self._shown(request, ticket)
+        return Caller() if caller is None and not self.keyring.required else caller
+
+    def named(self, text: str) -> Caller:
+        """Return who shows this key or token. Raises Unauthorized."""
+        caller = self.of(text)
+        if caller is None and (self.keyring.required or text.startswith(PREFIX)):
+            raise Unauthorized
+        return caller or Caller()
+
+    def welcome(self, caller: Caller, now: int) -> bool:
+        """Tell whether whoever was let in would be let in still."""
+        if caller.key_id is None:
+            return now < caller.until and not self.keyring.required
+        return now < caller.until and self.keyring.good(caller.key_id) is not None
+
     def signed_in(self, request: HTTPServerRequest) -> Caller | None:
         """Return whose browser asks, None where nobody is signed in there."""
         session = _cookie(request)

@@ -58,12 +58,16 @@ class EventStream:
         self._left.add_done_callback(lambda _: feed.arrived.set())
         self._spoke_at = clock.now()
         self._writing_since: int | None = None
+        self._unwelcome = False
 
     def beat(self, now: int) -> None:
-        """Wake who has been quiet for long, hang up on who takes nothing."""
+        """Wake who has been quiet for long; hang up on who takes nothing, or may hear no more."""
         if self._writing_since is not None:
             if now - self._writing_since >= STUCK_SECONDS * SECOND:
                 self._hang_up()
+        elif not self._handler.welcome(now):
+            self._unwelcome = True
+            self._feed.arrived.set()
         elif self._quiet(now):
             self._feed.arrived.set()
 
@@ -83,7 +87,7 @@ class EventStream:
             log.debug("stream_ended", reason="spool unavailable")
 
     async def _follow(self) -> None:
-        while not self._left.done() and self._feed.ended is None:
+        while not self._left.done() and self._feed.ended is None and not self._unwelcome:
             try:
                 lines = await self._feed.more()
             except CursorExpired:
@@ -94,9 +98,11 @@ class EventStream:
             elif self._quiet(self._clock.now()):
                 self._feed.rest()
                 await self._say(b": ping\n%b\n" % self._id())
-            else:
+            elif not self._feed.behind:
                 await self._feed.arrived.wait()
-        if self._feed.ended:
+        if self._unwelcome:
+            await self._say(b": Your key or token has ended.\n\n")
+        elif self._feed.ended:
             await self._say(_FAREWELLS[self._feed.ended])
 
     async def _reset(self) -> None:

@@ -8,15 +8,28 @@ codes: 1001 we stop, 1003 binary, 1007 no JSON, 1008 too many messages, 1009 too
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from undosend.domain.access import Caller, Scope
 from undosend.domain.clock import SECOND
-from undosend.domain.errors import EmailNotFound, Forbidden, UndosendError
+from undosend.domain.email import Email
+from undosend.domain.errors import (
+    Draining,
+    EmailNotFound,
+    Forbidden,
+    InsufficientScope,
+    Unauthorized,
+    UndosendError,
+)
 from undosend.domain.ids import EMAIL_ID
+from undosend.doors.http.handshake import must_be_websocket
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.messages import (
     Act,
@@ -28,9 +41,9 @@ from undosend.doors.http.messages import (
     ref_of,
 )
 from undosend.doors.http.problems import KINDS, BadRequest, problem
-from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.strict_json import decode
-from undosend.doors.http.subscriptions import Subscriptions
+from undosend.doors.http.subscriptions import Line, Subscriptions
+from undosend.outbox import Outbox
 
 MESSAGE_LIMIT = 4096
 """Octets of a client's message."""
@@ -39,16 +52,25 @@ MOST_MESSAGES = 50
 """How many a client may send in a second."""
 
 AUTH_SECONDS = 5
-_PING_SECONDS = 20
+PING_SECONDS = 20
+
+_ACTS: Mapping[str, tuple[Callable[..., Awaitable[Email]], Scope, int]] = {
+    "undo": (Outbox.undo, Scope.UNDO, 200),
+    "cancel": (Outbox.cancel, Scope.UNDO, 200),
+    "send_now": (Outbox.send_now, Scope.SEND, 202),
+}
+"""What each command does, who may say it, and the status of its answer."""
 
 
 class SocketHandler(MailHandler, WebSocketHandler):
     """``/v1/ws``: a connection, from its handshake to its end."""
 
-    def initialize(self, *, desk: Desk, pulse: Pulse) -> None:  # type: ignore[override]
+    needs = MappingProxyType({"GET": None})  # who it is may be said later
+    parameters = frozenset({"ticket"})
+
+    def initialize(self, *, desk: Desk) -> None:
         """Take the collaborators that the route table gives."""
         super().initialize(desk=desk)
-        self.pulse = pulse
         self._admitted = False
         self._since = self._second = self.now
         self._messages = 0
@@ -62,44 +84,65 @@ class SocketHandler(MailHandler, WebSocketHandler):
     @property
     def ping_interval(self) -> float:
         """Return after how many seconds we look whether the client is still there."""
-        return _PING_SECONDS
+        return PING_SECONDS
 
-    def check_origin(self, origin: str) -> bool:  # noqa: ARG002 - ``_handshake`` has looked
+    def check_origin(self, origin: str) -> bool:  # noqa: ARG002 - ``_look_at_origin`` has
         """Let in who has come this far."""
         return True
 
     async def get(self) -> None:
         """Let the client in, and serve it as long as the connection lasts."""
-        self._handshake()
+        must_be_websocket(self.request.headers)
+        ticket = self.parameter("ticket")
+        self._look_at_origin(
+            signed_in=ticket is None and "Authorization" not in self.request.headers
+        )
+        if self.outbox.draining:
+            raise Draining
+        caller = self._porter.greet(self.request, ticket) if self._porter else Caller()
+        if caller is not None:
+            self.caller, self._admitted = caller, True
+        with self.desk.pulse.beating(self), self.desk.hub.staying(self._leave):
+            await self._serve()
+
+    async def _serve(self) -> None:
+        line = Line(self.say, self.close, self.summary, self.desk.view.events, self.base_url)
         async with asyncio.TaskGroup() as tasks:
-            self._subscriptions = Subscriptions(self.desk, tasks, self.say, self.close)
-            with self.pulse.beating(self), self.desk.hub.staying(self._leave):
-                await super().get()
+            self._subscriptions = Subscriptions(line, self.desk.hub, tasks)
+            await super().get()
             self._subscriptions.end()
 
     async def open(self) -> None:
         """Say that it can begin, where we know who it is."""
-        await self._admit()
+        if self._admitted:
+            await self.say({"type": "ready"})
 
     def beat(self, now: int) -> None:
-        """Hang up on who does not say who it is."""
+        """Hang up on who does not say who it is, or is let in no longer."""
         if not self._admitted and now - self._since >= AUTH_SECONDS * SECOND:
             self.close(4401, "Send an auth message first.")
+        elif self._admitted and not self.welcome(now):
+            self.close(4401, "Your key or token has ended.")
 
     async def on_message(self, message: str | bytes) -> None:
         """Answer one message."""
+        if self.ws_connection is None:  # we have said good-bye
+            return
         if self._are_too_many():
-            return self.close(1008, f"At most {MOST_MESSAGES} messages in a second.")
-        if isinstance(message, bytes):
-            return self.close(1003, "Send text: one JSON object a message.")
+            self.close(1008, f"At most {MOST_MESSAGES} messages in a second.")
+        elif isinstance(message, bytes):
+            self.close(1003, "Send text: one JSON object a message.")
+        else:
+            await self._take(message)
+
+    async def _take(self, message: str) -> None:
         try:
             value = decode(bytearray(message.encode()))
         except BadRequest as error:
-            return self.close(1007, str(error)[:100])
-        try:
+            self.close(1007, str(error)[:100])
+            return
+        with suppress(WebSocketClosedError):  # what was done is done
             await self._answer(value)
-        except WebSocketClosedError:  # done is done
-            return None
 
     async def say(self, message: dict[str, Any]) -> None:
         """Send a message, and wait until the client has taken it.
@@ -109,25 +152,19 @@ class SocketHandler(MailHandler, WebSocketHandler):
         """
         await self.write_message(to_json(message))
 
-    def _handshake(self) -> None:
-        """Refuse whoever may not connect, while there is still a way to say why."""
+    def _look_at_origin(self, *, signed_in: bool) -> None:
+        """Refuse other people's pages. signed_in: a cookie is all that tells who it is.
+
+        A browser names the page's origin, and lets no page keep it from that.
+        """
         headers = self.request.headers
-        if headers.get("Upgrade", "").lower() != "websocket":
-            detail = "This is the address of a WebSocket: connect with ws:// or wss://."
-            raise BadRequest("upgrade_required", detail)
-        if headers.get("Sec-WebSocket-Version") != "13":
-            detail = "Sec-WebSocket-Version must be 13 (RFC 6455)."
-            raise BadRequest("upgrade_required", detail)
-        if "upgrade" not in headers.get("Connection", "").lower():
-            raise BadRequest("bad_parameter", "Connection must say Upgrade.")
-        if not headers.get("Sec-WebSocket-Key"):
-            raise BadRequest("bad_parameter", "Sec-WebSocket-Key is missing.")
-        origin = headers.get("Origin")
-        if origin is None and headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
-            return  # no page of somebody else's, and perhaps no browser
-        if not self._may_call(origin or ""):
+        origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site", "none")
+        by_cookie = signed_in and self._porter and self._porter.signed_in(self.request)
+        if origin is None and site in {"none", "same-origin"} and not by_cookie:
+            return
+        if origin is None or not self._may_call(origin):
             raise Forbidden(
-                "Pages of this origin may not connect: the operator names those that may in "
+                "Pages of this origin may not connect. The operator can name those that may with "
                 "--cors-origins."
             )
 
@@ -145,12 +182,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
         self._messages += 1
         return self._messages > MOST_MESSAGES
 
-    async def _admit(self) -> None:
-        self._admitted = True
-        await self.say({"type": "ready"})
-
     async def _answer(self, value: Any) -> None:
-        ref = ref_of(value)
         path = self.request.path
         try:
             message = message_of(value)
@@ -160,33 +192,48 @@ class SocketHandler(MailHandler, WebSocketHandler):
         except UndosendError as error:
             shown = problem(error, base_url=self.base_url, instance=path)
             answer = {"status": KINDS[error.code].status, "problem": shown}
-        if answer is not None:
-            await self.say({"type": "result", "ref": ref, **answer})
+        if answer:
+            await self.say({"type": "result", "ref": ref_of(value), **answer})
+        if not self._admitted:
+            self.close(4401, "Send an auth message with a good key or token first.")
 
     async def _obey(self, message: Message) -> dict[str, Any] | None:
         """Do it, and return what the answer holds; None where the answer comes by itself."""
         assert self._subscriptions is not None  # noqa: S101 - there is a connection
+        if isinstance(message, Auth):
+            await self._admit(message)
+            return None
+        if not self._admitted:
+            raise Unauthorized
         match message:
-            case Auth():
-                await self._admit()
-                return None
             case Act():
                 return await self._act(message)
             case Subscribe():
-                self._subscriptions.begin(message, self.outbox, self.account, self.base_url)
+                self._must_have(Scope.READ)
+                self._subscriptions.begin(message, self.outbox, self.account)
                 return None
             case Unsubscribe(ref=ref):
                 self._subscriptions.drop(ref)
                 return {"status": 200}
 
+    async def _admit(self, auth: Auth) -> None:
+        caller = self._porter.named(auth.token) if self._porter else Caller()
+        known = (self.caller.account, self.caller.limit)
+        if self._admitted and (caller.account, caller.limit) != known:
+            raise Forbidden(
+                "Only another key or token for the same emails can take this one's place."
+            )
+        self.caller, self._admitted = caller, True
+        await self.say({"type": "ready"})
+
     async def _act(self, act: Act) -> dict[str, Any]:
+        does, scope, status = _ACTS[act.type]
+        self._must_have(scope)
         if not EMAIL_ID.fullmatch(act.email_id):
             raise EmailNotFound(act.email_id)
-        does = {
-            "undo": self.outbox.undo,
-            "cancel": self.outbox.cancel,
-            "send_now": self.outbox.send_now,
-        }
-        email = await does[act.type](self.account, act.email_id)
-        status = 202 if act.type == "send_now" else 200
-        return {"status": status, "email": self.desk.view.email(email, self.base_url)}
+        email = await does(self.outbox, self.account, act.email_id)
+        return {"status": status, "email": self.shown(email)}
+
+    def _must_have(self, scope: Scope) -> None:
+        if not self.caller.may(scope):
+            raise InsufficientScope(scope)
