@@ -58,6 +58,7 @@ class Act(_Message):
     email_id: str
 
 
+_KINDS = ("auth", "subscribe", "unsubscribe", "undo", "send_now", "cancel")
 Message = Auth | Subscribe | Unsubscribe | Act
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
@@ -73,8 +74,13 @@ def message_of(value: Any) -> Message:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         # Behind the name of the kind of message stands the member.
-        place = "/".join(map(str, first["loc"][1:])) or "The message"
-        raise BadRequest("bad_parameter", f"{place}: {first['msg']}.") from None
+        kind, *place = map(str, first["loc"]) if first["loc"] else [""]
+        if not kind:
+            kinds = ", ".join(_KINDS)
+            detail = f"A message is a JSON object whose type is one of {kinds}."
+        else:
+            detail = f"The member {place[0]} of {kind}: {first['msg']}."
+        raise BadRequest("bad_parameter", detail) from None
 
 
 def ref_of(value: Any) -> Ref:
