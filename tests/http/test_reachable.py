@@ -25,10 +25,12 @@ from undosend.domain.clock import ManualClock
 from undosend.domain.errors import RateLimited, Unavailable
 from undosend.domain.keys import Key, new_secret
 from undosend.doors.http.answers import STANDING
+from undosend.doors.http.event_view import EventView
 from undosend.doors.http.limits import UNDO_SHARE, Limits, Meter, Ration
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.keyring import Wish
+from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
 from undosend.webhooks.admin import MOST
 
@@ -196,7 +198,10 @@ class Call:
     first: Callable[[Service], Any] = read
 
 
-BREAKABLE = ("add", "change", "change_group", "get", "page", "history", "files", "attachment")
+BREAKABLE = (
+    *("add", "change", "change_group", "get", "page", "history", "files", "attachment"),
+    "events_after",
+)
 
 
 def broken_by(mistake: Exception) -> Callable[[Service], Any]:
@@ -215,6 +220,22 @@ def broken_by(mistake: Exception) -> Callable[[Service], Any]:
             setattr(service.webhooks, name, fail)
 
     return broken
+
+
+EXPIRED = EventView(Signer(b"a key of the tests")).cursor(DEFAULT_ACCOUNT, 99)
+"""A cursor as it may be left over from before a restore."""
+
+HANDSHAKE = (
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)
+
+
+async def ending(service: Service) -> None:
+    """Let a stream end as soon as it has begun."""
+    await service.desk.hub.end(0)
 
 
 CALLS = {
@@ -287,6 +308,12 @@ CALLS = {
     ("redeliver", "409"): Call(hooked_and_disabled),
     ("redeliverDead", "202"): Call(hooked),
     ("redeliverDead", "409"): Call(hooked_and_disabled),
+    ("getEvents", "200"): Call(stages.held),
+    ("getEvents", "406"): Call(headers=(("Accept", "image/png"),)),
+    ("getEvents", "410"): Call(query=f"?after={EXPIRED}"),
+    ("openSocket", "101"): Call(headers=HANDSHAKE),
+    ("openSocket", "426"): Call(),
+    ("getLiveContract", "200"): Call(),
     ("getLiveness", "200"): Call(),
     ("getReadiness", "200"): Call(),
     ("getReadiness", "503"): Call(first=lambda service: asyncio.to_thread(service.outbox.drain)),
@@ -302,7 +329,13 @@ CALLS = {
     ("emptyInbox", "204"): Call(),
 }
 """What is particular to a call. What all of a kind have in common says ``usual``."""
-OF_A_KIND = {("getDocsFile", "text/css"): Call(style_sheet)}
+OF_A_KIND = {
+    ("getDocsFile", "200", "text/css"): Call(style_sheet),
+    ("getEvents", "200", "text/event-stream"): Call(
+        headers=(("Accept", "text/event-stream"),), first=ending
+    ),
+    ("getEvents", "406", "application/json"): Call(headers=(("Accept", "application/json;q=0"),)),
+}
 """The same for answers of one media type, of several that there are."""
 
 
@@ -387,10 +420,11 @@ def inbox(tmp_path: Path) -> DevInbox:
 async def test_a_described_answer_can_be_had(
     path: str, method: str, operation: str, status: str, kind: str, *, inbox: DevInbox
 ) -> None:
-    call = OF_A_KIND.get((operation, kind)) or CALLS.get((operation, status))
-    call = call or usual(operation, status)
+    of_a_kind = OF_A_KIND.get((operation, status, kind))
+    call = of_a_kind or CALLS.get((operation, status)) or usual(operation, status)
     assert call, "nobody has said how this comes about"
-    if kind == "text/html" or (kind == "application/json" and status >= "400"):
+    by_type = kind == "text/html" or (kind == "application/json" and status >= "400")
+    if by_type and not of_a_kind:
         call = replace(call, headers=(*call.headers, ("Accept", kind)))
 
     answer = await answered(path, method, call, inbox if status != "404" else None)
@@ -518,16 +552,17 @@ def test_no_call_is_listed_in_vain() -> None:
 async def ask(service: Service, method: str, path: str, call: Call) -> Answer:
     """Return the answer; a length that is named is not kept to."""
     headers = dict(call.headers)
-    if "Content-Length" not in headers:
+    if "Content-Length" not in headers and "Upgrade" not in headers:
         body = "" if method == "POST" and call.body is None else call.body
         return await service.ask(method, path, body, headers=headers)
     parts = urlsplit(service.url)
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
+    lines += [f"{name}: {value}" for name, value in ({"Connection": "close"} | headers).items()]
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write("\r\n".join([*lines, "", ""]).encode())
-        head, _, octets = (await reader.read()).partition(b"\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n")
+        octets = b"" if b" 101 " in head[:16] else await reader.read()
         writer.close()
         await writer.wait_closed()
     first, _, rest = head.partition(b"\r\n")

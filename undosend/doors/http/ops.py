@@ -46,7 +46,7 @@ class ReadyHandler(Handler):
 
 
 class OpenApiHandler(Handler):
-    """``/openapi.yaml``: the contract."""
+    """``/openapi.yaml`` and ``/asyncapi.yaml``: the contracts."""
 
     needs = OPEN
 

@@ -106,6 +106,12 @@ def routes(
         url(r"/livez", ops.LiveHandler, name="livez"),
         url(r"/readyz", ops.ReadyHandler, {"readiness": readiness}, name="readyz"),
         url(r"/openapi\.yaml", ops.OpenApiHandler, {"document": openapi}, name="openapi"),
+        url(
+            r"/asyncapi\.yaml",
+            ops.OpenApiHandler,
+            {"document": openapi.with_name("asyncapi.yaml")},
+            name="asyncapi",
+        ),
         url(r"/docs", pages.DocsHandler, name="docs"),
         url(
             r"/docs/(docs\.js|swagger-ui\.css|swagger-ui-bundle\.js)?",
@@ -182,7 +188,7 @@ def _name(path: str) -> str:
         case ["v1", "undo", _]:
             return "undo_link"
         case ["v1", "keys" | "tokens" | "tickets" | "webhooks" | "events" | "ws" as name, *_] | [
-            "livez" | "readyz" | "openapi.yaml" as name
+            "livez" | "readyz" | "openapi.yaml" | "asyncapi.yaml" as name
         ]:
             return name
     return "other"
