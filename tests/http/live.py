@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import httpx
 from httpx_sse import ServerSentEvent, aconnect_sse
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.http.service import PATIENCE
 
@@ -89,9 +90,11 @@ class Talker:
         return await self.hear()
 
     async def closed(self) -> int | None:
-        """Return the code with which the service has closed the line."""
+        """Return the code with which the service has closed the line, whatever came before."""
         async with asyncio.timeout(PATIENCE):
-            await self.line.wait_closed()
+            with suppress(ConnectionClosed):
+                while True:
+                    await self.line.recv()
         return self.line.close_code
 
     async def ready(self) -> Self:
