@@ -61,6 +61,7 @@ bench: setup ## Compare with bare references in the same run
 	$(BIN)/python bench/accept.py $(ARGS)
 	$(BIN)/python bench/drain.py $(ARGS)
 	$(BIN)/python bench/page.py
+	$(BIN)/python bench/streams.py
 
 # uv does not read pip.conf: a mirror goes into UV_DEFAULT_INDEX. It needs no finished set-up,
 # because a changed pyproject.toml has to be locked before it can be installed.
