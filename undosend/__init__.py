@@ -9,7 +9,7 @@ Read in this order; an hour is plenty:
     releaser.py            what the clock does: who looks when
     attempt.py             what happens to one email on its way: the order all rests on
     spool/port.py          what a store must promise;  relay/port.py  what a next hop says
-    hub.py                 who hears of it
+    hub.py                 who hears of it;  live.py      how they miss nothing
     app.py                 how it is put together
 
 Two flows cross the house.
