@@ -26,6 +26,7 @@ from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.pulse import Pulse
+from undosend.doors.http.room import Streams
 from undosend.doors.http.routes import routes
 from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
@@ -441,6 +442,7 @@ def url_table() -> list[URLSpec]:
             Once(outbox),
             Tokens(Signer(b"a key"), Keyring(MemoryKeys(), clock), clock),
             Pulse(clock),
+            Streams(),
         ),
         readiness=ready,
         openapi=ROOT / "api-spec" / "openapi.yaml",

@@ -33,7 +33,7 @@ from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
 from undosend.doors.http.porter import Porter, is_local
 from undosend.doors.http.pulse import Pulse
-from undosend.doors.http.room import Room
+from undosend.doors.http.room import Room, Streams
 from undosend.doors.http.routes import Door, routes
 from undosend.doors.http.webhooks import WebhookDesk
 from undosend.drafts import Drafts
@@ -173,6 +173,7 @@ def make_door(
             Once(outbox),
             tokens,
             ground.pulse,
+            Streams(),
         ),
         webhooks=WebhookDesk(webhooks, clock),
         readiness=lambda: unready(outbox, core.releaser, store.spool, clock),

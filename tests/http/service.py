@@ -37,7 +37,7 @@ from undosend.doors.http.once import Once
 from undosend.doors.http.porter import Porter
 from undosend.doors.http.problems import KINDS
 from undosend.doors.http.pulse import Pulse
-from undosend.doors.http.room import Room
+from undosend.doors.http.room import Room, Streams
 from undosend.doors.http.routes import Door, routes
 from undosend.doors.http.server import Server
 from undosend.doors.http.webhooks import WebhookDesk
@@ -279,6 +279,7 @@ async def serving(
             Once(outbox),
             tokens,
             Pulse(clock),
+            Streams(),
         )
         porter = Porter(keyring, tokens, signer, origins)
         hooks = MemoryWebhooks()

@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.http import stages
-from tests.http.live import Talker, talking
+from tests.http.live import Talker, listening, talking
 from tests.http.service import PATIENCE, Service, serving
 from tests.http.wire import connected
 from undosend.domain.access import Limit, Scope
@@ -655,3 +655,50 @@ async def test_an_unknown_parameter_is_refused(service: Service) -> None:
     answer = await service.call("GET", "/v1/ws?nonsense=1", headers=HANDSHAKE)
 
     assert answer.problem == "bad_parameter"
+
+
+async def test_a_key_has_so_many_streams_and_no_more(service: Service) -> None:
+    text = await a_key(service)
+    service.desk.streams._most = 2
+    headers = {"Authorization": f"Bearer {text}"}
+    stream = {**headers, "Accept": "text/event-stream"}
+    async with listening(service.url, headers=headers), ready(service, headers=headers):
+        third = await service.call("GET", "/v1/events", headers=stream)
+        by_socket = await service.call("GET", "/v1/ws", headers={**HANDSHAKE, **headers})
+        async with talking(service.url) as talker:
+            by_message = await talker.asked(type="auth", token=text)
+            assert await talker.closed() == 4401
+
+    for answer in (third, by_socket):
+        assert (answer.status, answer.problem) == (429, "too_many_streams")
+        assert answer.headers["Retry-After"]
+    assert by_message["problem"]["code"] == "too_many_streams"
+    await until(lambda: len(service.desk.streams) == 0)
+    async with ready(service, headers=headers), ready(service, headers=headers):
+        assert len(service.desk.streams) == 2
+
+
+async def test_a_message_counts_as_a_request_and_undo_apart(service: Service) -> None:
+    _, text = await service.keyring.create(Wish("x", scopes=frozenset(Scope), rate_per_minute=3))
+    async with ready(service, headers={"Authorization": f"Bearer {text}"}) as talker:
+        statuses = [
+            (await talker.asked(type="send_now", email_id=NOBODY))["status"] for _ in range(3)
+        ]
+        undone = await talker.asked(type="undo", email_id=NOBODY)
+        service.clock.advance(20)
+        later = await talker.asked(type="subscribe")
+
+    assert statuses == [404, 404, 429]
+    assert (undone["status"], later["status"]) == (404, 200)
+
+
+async def test_who_guesses_keys_is_slowed_down(service: Service) -> None:
+    await a_key(service)
+    codes = set()
+    for _ in range(60):
+        async with talking(service.url) as talker:
+            codes.add((await talker.asked(type="auth", token="wrong"))["problem"]["code"])
+        wrong = {**HANDSHAKE, "Authorization": "Bearer wrong"}
+        codes.add((await service.call("GET", "/v1/ws", headers=wrong)).problem)
+
+    assert codes == {"unauthorized", "rate_limited"}

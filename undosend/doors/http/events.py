@@ -68,7 +68,10 @@ class EventsHandler(MailHandler):
         snapshot = flag(self.parameter("snapshot"), "snapshot")
         place = self.view.place(self.account, given) if given else None
         snapshot = snapshot and place is None  # who resumes has one
-        with following(self.desk.hub, self.outbox, topic) as feed:
+        with (
+            self.desk.streams.one(self.caller.key_id),
+            following(self.desk.hub, self.outbox, topic) as feed,
+        ):
             await feed.start(place)
             self.set_header("Content-Type", STREAM)
             self.set_header("X-Accel-Buffering", "no")

@@ -16,6 +16,7 @@ from undosend.doors.http.base import Handler
 from undosend.doors.http.once import Once, Turn, key_of
 from undosend.doors.http.problems import BadRequest
 from undosend.doors.http.pulse import Pulse
+from undosend.doors.http.room import Streams
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
@@ -39,6 +40,7 @@ class Desk:
     once: Once
     tokens: Tokens
     pulse: Pulse
+    streams: Streams
 
 
 class MailHandler(Handler):

@@ -71,6 +71,8 @@ class Porter:
         """
         self.admit(request, None)
         caller = self._shown(request, ticket)
+        if caller is None and self.keyring.required and "Authorization" in request.headers:
+            raise Unauthorized
         return Caller() if caller is None and not self.keyring.required else caller
 
     def named(self, text: str) -> Caller:

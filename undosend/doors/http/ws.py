@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +40,7 @@ from undosend.doors.http.messages import (
     message_of,
     ref_of,
 )
+from undosend.doors.http.porter import Porter
 from undosend.doors.http.problems import KINDS, BadRequest, problem
 from undosend.doors.http.strict_json import decode
 from undosend.doors.http.subscriptions import Line, Subscriptions
@@ -74,6 +75,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
         self._admitted = False
         self._since = self._second = self.now
         self._messages = 0
+        self._counted = ExitStack()
         self._subscriptions: Subscriptions | None = None
 
     @property
@@ -99,11 +101,11 @@ class SocketHandler(MailHandler, WebSocketHandler):
         )
         if self.outbox.draining:
             raise Draining
-        caller = self._porter.greet(self.request, ticket) if self._porter else Caller()
-        if caller is not None:
-            self.caller, self._admitted = caller, True
-        with self.desk.pulse.beating(self), self.desk.hub.staying(self._leave):
-            await self._serve()
+        with self._counted:
+            if caller := self._known(lambda porter: porter.greet(self.request, ticket)):
+                self._let_in_as(caller)
+            with self.desk.pulse.beating(self), self.desk.hub.staying(self._leave):
+                await self._serve()
 
     async def _serve(self) -> None:
         line = Line(self.say, self.close, self.summary, self.desk.view.events, self.base_url)
@@ -210,6 +212,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
                 return await self._act(message)
             case Subscribe():
                 self._must_have(Scope.READ)
+                self._charge(self.caller, undo=False)
                 self._subscriptions.begin(message, self.outbox, self.account)
                 return None
             case Unsubscribe(ref=ref):
@@ -217,18 +220,42 @@ class SocketHandler(MailHandler, WebSocketHandler):
                 return {"status": 200}
 
     async def _admit(self, auth: Auth) -> None:
-        caller = self._porter.named(auth.token) if self._porter else Caller()
+        caller = self._known(lambda porter: porter.named(auth.token)) or Caller()
         known = (self.caller.account, self.caller.limit)
         if self._admitted and (caller.account, caller.limit) != known:
             raise Forbidden(
                 "Only another key or token for the same emails can take this one's place."
             )
-        self.caller, self._admitted = caller, True
+        self._let_in_as(caller)
         await self.say({"type": "ready"})
+
+    def _known(self, asked: Callable[[Porter], Caller | None]) -> Caller | None:
+        """Return whom the porter knows; who guesses keys is counted."""
+        if self._porter is None:
+            return Caller()
+        try:
+            return asked(self._porter)
+        except Unauthorized:
+            if self._limits:
+                self._limits.guessed(self.request.remote_ip or "")
+            raise
+
+    def _let_in_as(self, caller: Caller) -> None:
+        """Count the connection for the caller's key, and what said so. Raises RateLimited."""
+        self._charge(caller, undo=False)
+        self._counted.close()
+        self._counted.enter_context(self.desk.streams.one(caller.key_id))
+        self.caller, self._admitted = caller, True
+
+    def _charge(self, caller: Caller, *, undo: bool) -> None:
+        """Count a message as a request. Raises RateLimited."""
+        if self._limits and caller.key_id is not None:
+            self._limits.of_key(caller.key_id, undo=undo).charge()
 
     async def _act(self, act: Act) -> dict[str, Any]:
         does, scope, status = _ACTS[act.type]
         self._must_have(scope)
+        self._charge(self.caller, undo=scope is Scope.UNDO)
         if not EMAIL_ID.fullmatch(act.email_id):
             raise EmailNotFound(act.email_id)
         email = await does(self.outbox, self.account, act.email_id)
