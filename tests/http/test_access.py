@@ -123,8 +123,9 @@ async def test_two_keys_at_once_are_none(house: House) -> None:
 PUBLIC = {
     *("/livez", "/readyz", "/openapi.yaml", "/", "/style.css", "/problems", "/problems/{code}"),
     *("/docs", "/docs/", "/docs/{file}", "/v1/undo/{token}", "/v1/session", "/asyncapi.yaml"),
+    "/v1/ws",
 }
-"""What everybody may see; the undo link is its own key."""
+"""What everybody may see; the undo link is its own key, a WebSocket is told one over the line."""
 
 
 @pytest.mark.parametrize(

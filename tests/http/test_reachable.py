@@ -556,14 +556,16 @@ async def ask(service: Service, method: str, path: str, call: Call) -> Answer:
         body = "" if method == "POST" and call.body is None else call.body
         return await service.ask(method, path, body, headers=headers)
     parts = urlsplit(service.url)
-    lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
-    lines += [f"{name}: {value}" for name, value in ({"Connection": "close"} | headers).items()]
+    sent = {"Host": "localhost", "Connection": "close"} | headers
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
     async with asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write("\r\n".join([*lines, "", ""]).encode())
         head = (await reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n")
-        octets = b"" if b" 101 " in head[:16] else await reader.read()
+        first, _, rest = head.partition(b"\r\n")
+        told = HTTPHeaders.parse(rest.decode())
+        length = int(told.get("Content-Length", "0"))
+        octets = await (reader.readexactly(length) if "Upgrade" in headers else reader.read())
         writer.close()
         await writer.wait_closed()
-    first, _, rest = head.partition(b"\r\n")
-    return Answer(int(first.split()[1]), HTTPHeaders.parse(rest.decode()), octets)
+    return Answer(int(first.split()[1]), told, octets)

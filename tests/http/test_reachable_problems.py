@@ -25,6 +25,7 @@ from tests.http.test_reachable import (
     broken_by,
     busy,
     good_call,
+    limited,
     linked,
     linked_and_canceled,
     locked,
@@ -84,7 +85,18 @@ LOCKS = {
     "sender_not_allowed": locked(*EVERY, senders=("another.example",)),
 }
 """What the key that is shown is for, where that is the problem."""
+
+
+async def crowded(service: Service) -> None:
+    """Let every key have as many streams open as it may."""
+    await limited(spent=False)(service)
+    service.desk.streams._most = 0
+
+
 CODES: dict[tuple[str, str], Call] = {
+    ("getEvents", "too_many_streams"): Call(
+        headers=(("Accept", "text/event-stream"),), first=crowded
+    ),
     ("createEmail", "sender_not_allowed"): Call(
         body=LETTER, headers=(SHOWN,), first=LOCKS["sender_not_allowed"]
     ),
