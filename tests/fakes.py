@@ -22,25 +22,13 @@ from undosend.domain.holding import HoldPolicy, Timing
 from undosend.domain.octets import Message
 from undosend.domain.retry import Reply, RetryPolicy
 from undosend.domain.submission import Submission
+from undosend.domain.told import Logged, Told, Topic
 from undosend.drafts import Drafts
 from undosend.hub import Hub
 from undosend.outbox import Outbox
 from undosend.relay.port import Lost, Offered, Relay, Unreached
 from undosend.releaser import Releaser
-from undosend.spool.port import (
-    NOTHING,
-    Agenda,
-    Lease,
-    Listing,
-    Logged,
-    New,
-    Page,
-    Receipt,
-    Rewrite,
-    Spool,
-    Told,
-    Topic,
-)
+from undosend.spool.port import NOTHING, Agenda, Lease, Listing, New, Page, Receipt, Rewrite, Spool
 
 PATIENCE = 10.0
 """Seconds after which a fact that has not come fails the test."""

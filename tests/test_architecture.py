@@ -21,6 +21,7 @@ from undosend.domain.clock import ManualClock
 from undosend.domain.email import Attachment, Recipient, Row
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.keys import Key
+from undosend.domain.told import Logged
 from undosend.doors.http.answers import View
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.mail import Desk
@@ -36,7 +37,7 @@ from undosend.outbox import Outbox
 from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
 from undosend.spool.memory_keys import MemoryKeys
-from undosend.spool.port import Logged, Receipt
+from undosend.spool.port import Receipt
 from undosend.spool.tables import (
     attachments,
     emails,

@@ -9,8 +9,8 @@ from tests.contract.samples import CONTENT, a_row
 from tests.fakes import Stage, WatchedClock, WatchedSpool
 from undosend import chores
 from undosend.domain.email import Email
+from undosend.domain.told import Topic
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import Topic
 
 DAYS = 30
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from undosend.domain.email import State
+from undosend.domain.told import Logged, Topic
 from undosend.hub import Ended, Hub
-from undosend.spool.port import Logged, Topic
 
 
 def line(email_id: str, seq: int = 1, **values: Any) -> Logged:

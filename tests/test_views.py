@@ -25,11 +25,12 @@ from undosend.domain.change import Change, Event
 from undosend.domain.clock import ManualClock
 from undosend.domain.email import Email, Row, State
 from undosend.domain.errors import CursorExpired, UndosendError
+from undosend.domain.told import Topic
 from undosend.hub import Ended, Hub
 from undosend.live import ON_THE_WAY, Feed, following
 from undosend.reading import Reading
 from undosend.spool import log
-from undosend.spool.port import Spool, Topic
+from undosend.spool.port import Spool
 
 CHANGES = int(os.environ.get("UNDOSEND_VIEW_CHANGES", "10000"))
 EMAILS = 60

@@ -154,9 +154,8 @@ async def running(
             keep=round(settings.content_days * _DAY),
             counted=metrics.content_deleted,
         )
-        telling = make_telling(
-            ground, store.spool.database, EventView(store.signer).event, leaves
-        )
+        shown = EventView(store.signing_key.signer).event
+        telling = make_telling(ground, store.spool.database, shown, leaves)
         await telling.deliverer.recover()
         sockets = _bind(settings.host, settings.port)
         metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)

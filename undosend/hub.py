@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import structlog
 
-from undosend.spool.port import Logged, Topic
+from undosend.domain.told import Logged, Topic
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 from undosend.domain.email import WAITING, Email, State
 from undosend.domain.errors import EmailNotFound
+from undosend.domain.told import Logged, Topic
 from undosend.hub import Ended, Hub, Subscription
 from undosend.reading import Reading
-from undosend.spool.port import Listing, Logged, Page, Topic
+from undosend.spool.port import Listing, Page
 
 ON_THE_WAY = WAITING | {State.SENDING}
 """The states of emails that a snapshot shows: something will happen to them."""

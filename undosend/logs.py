@@ -29,7 +29,7 @@ from structlog.typing import EventDict, Processor
 
 from undosend.domain.clock import SECOND, rfc3339, wall_clock
 from undosend.domain.errors import UndosendError
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 
 # Below these levels they write SQL parameters or SMTP dialogues: addresses and content.
 _DISCREET = {

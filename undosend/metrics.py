@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from undosend.domain.clock import SECOND
 from undosend.domain.email import NEVER, State
-from undosend.spool.port import Agenda, Logged
+from undosend.domain.told import Logged
+from undosend.spool.port import Agenda
 
 _REFUSALS = ("overloaded", "rate_limited", "too_many_streams")
 _LASTING = {"events", "ws"}

@@ -24,7 +24,8 @@ from undosend.domain.errors import (
 )
 from undosend.domain.message import rendered
 from undosend.domain.octets import Message
-from undosend.spool.port import Listing, Logged, Page, Receipt, Spool, Told, Topic
+from undosend.domain.told import Logged, Told, Topic
+from undosend.spool.port import Listing, Page, Receipt, Spool
 
 RECEIPTS_LAST = 24 * 3600 * SECOND
 """How long a repeated request is answered by what the first one came to."""

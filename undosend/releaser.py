@@ -22,9 +22,10 @@ from undosend.domain.change import Change, Event
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import NEVER, WAITING, State
 from undosend.domain.errors import Unavailable, UndosendError
+from undosend.domain.told import Logged
 from undosend.hub import Hub
 from undosend.relay.port import Relay
-from undosend.spool.port import Agenda, Logged, Spool, lease_of
+from undosend.spool.port import Agenda, Spool, lease_of
 
 log = structlog.get_logger(__name__)
 

@@ -16,8 +16,10 @@ import structlog
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import FINAL, NEVER
 from undosend.domain.errors import Unavailable
+from undosend.domain.lifecycle import CONTENT_DELETED
+from undosend.domain.told import Logged
 from undosend.hub import Hub
-from undosend.spool.port import CONTENT_DELETED, Logged, Spool
+from undosend.spool.port import Spool
 
 log = structlog.get_logger(__name__)
 

@@ -9,7 +9,8 @@ import pytest
 from tests.contract.samples import an_email
 from tests.contract.stores import STORES
 from undosend.domain.email import Email, Row
-from undosend.spool.port import Logged, Spool
+from undosend.domain.told import Logged
+from undosend.spool.port import Spool
 
 
 @dataclass

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from undosend.domain.told import Logged
 from undosend.settings import data
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import Logged, Spool
+from undosend.spool.port import Spool
 from undosend.spool.sqlite import open_sqlite
 from undosend.spool.store import SqlSpool
 from undosend.spool.webhooks import SqlWebhooks

@@ -36,7 +36,8 @@ from undosend.domain.errors import EmailNotFound, Unavailable, UndosendError, Ve
 from undosend.domain.lifecycle import RULES, Actor, allowed, fire, repeats, told
 from undosend.domain.refusals import refusal
 from undosend.domain.remains import bare
-from undosend.spool.port import Logged, Rewrite
+from undosend.domain.told import Logged
+from undosend.spool.port import Rewrite
 
 _LEASES = {"none": {}, "live": {"lease_until": NOW + 1}, "ended": {"lease_until": NOW}}
 _TIMES = {

@@ -20,8 +20,9 @@ from tests.contract.samples import (
 from undosend.domain.change import Event
 from undosend.domain.email import Delivery, Recipient, Row, State
 from undosend.domain.errors import CursorExpired, EmailNotFound
+from undosend.domain.told import Logged, Topic
 from undosend.spool import log
-from undosend.spool.port import Logged, Rewrite, Topic
+from undosend.spool.port import Rewrite
 
 OTHER = "globex"
 

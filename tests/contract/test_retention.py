@@ -23,8 +23,9 @@ from tests.contract.samples import (
 from undosend.domain.change import Event
 from undosend.domain.email import FINAL, NEVER, Content, Delivery, Email, Recipient, Row, State
 from undosend.domain.errors import AttachmentNotFound, ContentDeleted
+from undosend.domain.lifecycle import CONTENT_DELETED
 from undosend.domain.terms import terms_of
-from undosend.spool.port import CONTENT_DELETED, Listing, Rewrite
+from undosend.spool.port import Listing, Rewrite
 
 LATER = NOW + 60 * MINUTE
 REPLIES = (
@@ -175,6 +176,29 @@ async def test_of_an_email_that_is_deleted_as_a_whole_the_log_keeps_no_words_eit
     history = await store.spool.history(ACCOUNT, row.id)
     assert [line.trouble for line in history[1:]] == ["550", "550"]
     assert (await store.spool.history(ACCOUNT, other.id))[-1].trouble == "550 bob@example.org"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_the_log_keeps_what_became_of_recipients_and_not_who_they_are(
+    store: Store, *, whole: bool
+) -> None:
+    row = a_row(State.SENDING, sender="ann@example.org")
+    await store.put(row)
+    change = a_change(Event.ACCEPT_SOME, row, accepted=1, attempts=1)
+    ended = await store.spool.change(change, Rewrite(results=REPLIES))
+
+    if whole:
+        await store.spool.change(a_change(Event.DELETE, ended))
+    else:
+        assert await delete(store) == 1
+
+    history = await store.spool.history(ACCOUNT, row.id)
+    assert [(one.address, one.delivery, one.code, one.reply) for one in history[1].results] == [
+        ("", Delivery.REJECTED, 550, "5.1.1"),
+        ("", Delivery.ACCEPTED, 250, "2.1.5"),
+        ("", Delivery.UNCERTAIN, None, None),
+    ]
+    assert {line.sender for line in history} == {None}
 
 
 async def test_without_content_there_is_nothing_to_reopen(store: Store) -> None:

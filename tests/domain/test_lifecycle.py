@@ -358,6 +358,7 @@ def test_the_log_tells_the_end_state_where_the_email_ends() -> None:
 def test_the_log_has_a_word_for_everything_that_can_happen_and_no_other() -> None:
     assert sorted(TYPES) == [
         "email.canceled",
+        "email.content_deleted",
         "email.deferred",
         "email.deleted",
         "email.drafted",

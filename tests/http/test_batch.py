@@ -14,9 +14,9 @@ from tests.http import stages
 from tests.http.service import Answer, Service, encoded, letter, serving
 from tests.relay_double import DROP
 from undosend.domain.rules import FILE_LIMIT
+from undosend.domain.told import Logged
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import Logged
 
 BATCH = "/v1/emails/batch"
 NOBODY = {"from": "ann@example.com", "to": "nobody", "subject": "x", "text": "x"}

@@ -11,9 +11,10 @@ from tests.http.service import Service, serving
 from undosend.domain.change import Change
 from undosend.domain.email import Email, Row
 from undosend.domain.errors import Unavailable
+from undosend.domain.told import Logged
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import NOTHING, Agenda, Listing, Logged, New, Page, Receipt, Rewrite
+from undosend.spool.port import NOTHING, Agenda, Listing, New, Page, Receipt, Rewrite
 
 
 async def test_the_living_says_so(service: Service) -> None:

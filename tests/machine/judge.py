@@ -14,7 +14,7 @@ from itertools import pairwise
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Delivery, Email, Row, State
 from undosend.domain.remains import numbers
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 
 DRAFT, HELD, RETRYING, SENDING = State.DRAFT, State.HELD, State.RETRYING, State.SENDING
 WAITING = {HELD, RETRYING}

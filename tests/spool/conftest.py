@@ -7,7 +7,7 @@ import aiosqlite
 import pytest
 
 from tests.contract.stores import open_file
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 from undosend.spool.sqlite import SqliteLook
 from undosend.spool.store import SqlSpool
 

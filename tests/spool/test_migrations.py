@@ -24,10 +24,11 @@ from tests.contract.stores import _open, unheard
 from undosend.domain.email import Address, Content, Email, Row
 from undosend.domain.errors import Misconfigured
 from undosend.domain.terms import asked, terms_of
+from undosend.domain.told import Topic
 from undosend.settings import data
 from undosend.spool.documents import document, row_values
 from undosend.spool.migrate import _config, current, upgrade
-from undosend.spool.port import Listing, Topic
+from undosend.spool.port import Listing
 from undosend.spool.sqlite import make_engine
 from undosend.spool.tables import metadata
 

@@ -15,10 +15,11 @@ import pytest
 
 from undosend.domain.change import Event
 from undosend.domain.email import State
+from undosend.domain.told import Topic
 from undosend.spool import finding, log
 from undosend.spool.dialect import SqliteDialect, Statement
 from undosend.spool.finding import given_of, shape_of
-from undosend.spool.port import Listing, Topic
+from undosend.spool.port import Listing
 from undosend.spool.sqlite import _statements
 from undosend.spool.store import SqlSpool
 

@@ -30,9 +30,10 @@ from tests.contract.stores import open_file, unheard
 from undosend.domain.change import Event
 from undosend.domain.email import Attachment, Email, File, Recipient, Row, State
 from undosend.domain.errors import EmailNotFound, Misconfigured, Unavailable
+from undosend.domain.told import Logged
 from undosend.settings import data
 from undosend.spool.group_commit import Kind
-from undosend.spool.port import Listing, Logged, Rewrite
+from undosend.spool.port import Listing, Rewrite
 from undosend.spool.sqlite import open_sqlite
 from undosend.spool.store import SqlSpool
 

@@ -12,9 +12,9 @@ from tests.contract.samples import a_row, an_email, an_id
 from tests.fakes import PATIENCE
 from undosend.domain.clock import ManualClock
 from undosend.domain.email import Row
+from undosend.domain.told import Logged
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
-from undosend.spool.port import Logged
 from undosend.webhooks.deliver import Deliverer
 from undosend.webhooks.memory import MemoryWebhooks
 from undosend.webhooks.port import Delivery, Endpoint, Outcome, Request, Result, Secret

@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.samples import NOW
 from undosend.domain.email import State
+from undosend.domain.told import Logged
 from undosend.metrics import Metrics
-from undosend.spool.port import Logged
 from undosend.webhooks.message import MOST_OCTETS, announced, body_of, of_endpoint
 from undosend.webhooks.port import TEST, Claimed, Delivery, Endpoint, Reason, Secret, Status
 

@@ -317,11 +317,15 @@ def told(event: Event, state: State) -> str:
 DRAFTED, HELD = "email.drafted", "email.held"
 """The types under which the log tells of new emails."""
 
+CONTENT_DELETED = "email.content_deleted"
+"""The type under which the log tells that an ended email lost its content: no transition."""
+
 TYPES = frozenset(
     {
         DRAFTED,
         *(told(event, state) for event, rule in RULES.items() for _, state in rule.to),
         told(Event.DELETE, State.DRAFT),
+        CONTENT_DELETED,
     }
 )
 """Every type that the log knows."""

@@ -8,6 +8,7 @@ recipients keep their places, so that whoever knows whom the email was for can t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 
 from undosend.domain.email import Content, Email, Recipient, Row
@@ -28,13 +29,15 @@ def bare(row: Row) -> Row:
     return replace(row, sender=None, trouble=numbers(row.trouble))
 
 
+def nameless(people: Iterable[Recipient]) -> tuple[Recipient, ...]:
+    """Return what became of the recipients, without saying who they are."""
+    return tuple(Recipient("", one.delivery, one.code, numbers(one.reply)) for one in people)
+
+
 def without_content(email: Email, at: int) -> Email:
     """Return the email as of the deletion, which is a new version of it."""
-    recipients = (
-        Recipient("", person.delivery, person.code, numbers(person.reply))
-        for person in email.recipients
-    )
+    recipients = nameless(email.recipients)
     row = replace(
         bare(email.row), version=email.row.version + 1, updated_at=at, content_deleted_at=at
     )
-    return Email(row, Content(), (), tuple(recipients))
+    return Email(row, Content(), (), recipients)

@@ -20,7 +20,8 @@ from undosend.domain.email import (
     Row,
     State,
 )
-from undosend.spool.port import Lease, Logged, Receipt
+from undosend.domain.told import Logged
+from undosend.spool.port import Lease, Receipt
 from undosend.spool.tables import emails, events
 
 ROW_WIDTH = len(emails.columns)
@@ -95,11 +96,13 @@ def logged_of(values: Sequence[Any]) -> Logged:
 
 def logged_values(line: Logged) -> tuple[Any, ...]:
     """Return a line's values in the order of the table's columns, but for its number."""
-    results = None
-    if line.results:
-        people = [(one.address, one.delivery, one.code, one.reply) for one in line.results]
-        results = to_json(people).decode()
-    return (*_facts(line), results)
+    return (*_facts(line), results_text(line))
+
+
+def results_text(line: Logged) -> str | None:
+    """Return a line's results as JSON text, None where there are none."""
+    people = [(one.address, one.delivery, one.code, one.reply) for one in line.results]
+    return to_json(people).decode() if people else None
 
 
 def receipt_of(values: Sequence[Any]) -> Receipt:

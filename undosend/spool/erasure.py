@@ -14,16 +14,18 @@ from sqlalchemy import (
     delete,
     func,
     literal_column,
+    or_,
     select,
     tuple_,
     update,
 )
 
 from undosend.domain.email import FINAL, Row
+from undosend.domain.lifecycle import CONTENT_DELETED
 from undosend.domain.remains import bare, numbers
+from undosend.domain.told import unquoted
 from undosend.spool.dialect import Dialect, Types
-from undosend.spool.documents import row_of
-from undosend.spool.port import CONTENT_DELETED
+from undosend.spool.documents import logged_of, results_text, row_of
 from undosend.spool.session import Session
 from undosend.spool.tables import attachments, contents, emails, events, recipients, terms
 
@@ -33,7 +35,7 @@ Wanted = tuple[Sequence[tuple[str, str]], int, int]
 _KEY: Types = {"account": Text(), "email_id": Text()}
 _SAID: Types = {"email_id": Text(), "said": Text()}
 _REPLY: Types = {"email_id": Text(), "position": Integer(), "reply": Text()}
-_LINE: Types = {"seq": BigInteger(), "trouble": Text()}
+_LINE: Types = {"seq": BigInteger(), "trouble": Text(), "sender": Text(), "results": Text()}
 
 # Spelled as the partial index spells it, so that the planner recognises it.
 _WITH_CONTENT = (emails.c.final_at.is_not(None), emails.c.content_deleted_at.is_(None))
@@ -99,13 +101,16 @@ class Erasure:
             .where(recipients.c.email_id == replies.c.email_id)
             .where(recipients.c.position == replies.c.position)
         )
-        self.troubles = done(
-            select(events.c.seq, events.c.trouble)
+        quoting = (events.c.trouble, events.c.sender, events.c.results)
+        self.quotes = done(
+            select(*events.c)
             .where(tuple_(events.c.account, events.c.email_id).in_(select(*keys.c)))
-            .where(events.c.trouble.is_not(None))
+            .where(or_(*(column.is_not(None) for column in quoting)))
         )
-        self.set_troubles = done(
-            update(events).values(trouble=lines.c.trouble).where(events.c.seq == lines.c.seq)
+        self.set_quotes = done(
+            update(events)
+            .values({column: lines.c[column.name] for column in quoting})
+            .where(events.c.seq == lines.c.seq)
         )
 
     async def delete(self, session: Session, wanted: Sequence[Wanted]) -> Sequence[int]:
@@ -136,6 +141,7 @@ class Erasure:
 
         The one place for it, whether their content is deleted or they are as a whole.
         """
-        told = await session.fetch(self.troubles, keys)
+        told = [unquoted(logged_of(line)) for line in await session.fetch(self.quotes, keys)]
         if told:
-            await session.fetch(self.set_troubles, [(seq, numbers(said)) for seq, said in told])
+            left = [(line.seq, line.trouble, line.sender, results_text(line)) for line in told]
+            await session.fetch(self.set_quotes, left)

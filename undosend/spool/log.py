@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 
 from undosend.domain.errors import CursorExpired, UndosendError
+from undosend.domain.told import Told, Topic
 from undosend.spool.dialect import Dialect, Statement
 from undosend.spool.documents import logged_of
-from undosend.spool.port import Told, Topic
 from undosend.spool.session import Session
 from undosend.spool.tables import events
 

@@ -30,27 +30,22 @@ from undosend.domain.errors import (
     Unavailable,
     UndosendError,
 )
-from undosend.domain.lifecycle import DRAFTED, HELD, allowed, covered, fire, repeats, told
+from undosend.domain.lifecycle import (
+    CONTENT_DELETED,
+    DRAFTED,
+    HELD,
+    allowed,
+    covered,
+    fire,
+    repeats,
+    told,
+)
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
-from undosend.domain.remains import bare, numbers, without_content
+from undosend.domain.remains import bare, without_content
 from undosend.domain.terms import terms_of
-from undosend.spool.port import (
-    CONTENT_DELETED,
-    NOTHING,
-    Agenda,
-    Lease,
-    Listing,
-    Logged,
-    New,
-    Page,
-    Receipt,
-    Rewrite,
-    Told,
-    Topic,
-    line_of,
-    within,
-)
+from undosend.domain.told import Logged, Told, Topic, line_of, unquoted
+from undosend.spool.port import NOTHING, Agenda, Lease, Listing, New, Page, Receipt, Rewrite, within
 
 
 class MemorySpool:
@@ -324,10 +319,7 @@ class MemorySpool:
         return (row for row in self._rows() if row.final_at and row.content_deleted_at is None)
 
     def _forget_words(self, row: Row) -> None:
-        self._log = [
-            replace(line, trouble=numbers(line.trouble)) if line.email_id == row.id else line
-            for line in self._log
-        ]
+        self._log = [unquoted(line) if line.email_id == row.id else line for line in self._log]
 
     def _unclaimed(self) -> Iterable[Row]:
         return (row for row in self._rows() if row.state in WAITING and not row.lease_token)

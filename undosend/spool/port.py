@@ -19,97 +19,12 @@ from typing import Protocol, TypeAlias, TypeVar
 from undosend.domain.change import Change
 from undosend.domain.email import Content, Email, File, Recipient, Row, State
 from undosend.domain.errors import UndosendError
+from undosend.domain.told import Logged, Told, Topic
 
 Thing = TypeVar("Thing")
 
 New: TypeAlias = tuple[Email, Sequence[File]]
 """A new email, and the bytes of its attachments."""
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """One line of the event log: what happened to which email, and where it stood then.
-
-    seq: grows with every line. due_at: when a sender should look, where a timer runs.
-    trouble: why an attempt did not succeed. group_id to undo_status: as the row had them then.
-    results: the recipients whose outcome the change settled.
-    """
-
-    seq: int
-    account: str
-    email_id: str
-    type: str
-    state: State
-    revision: int
-    version: int
-    at: int
-    due_at: int | None = None
-    trouble: str | None = None
-    group_id: str | None = None
-    sender: str | None = None
-    release_at: int | None = None
-    undo_until: int | None = None
-    undo_status: str | None = None
-    results: tuple[Recipient, ...] = field(default=(), repr=False)
-
-
-def line_of(row: Row, type_: str, results: Sequence[Recipient] = (), seq: int = 0) -> Logged:
-    """Return the line that tells of a change, by the row as the change left it."""
-    return Logged(
-        seq,
-        row.account,
-        row.id,
-        type_,
-        row.state,
-        row.revision,
-        row.version,
-        row.updated_at,
-        row.due_at,
-        row.trouble,
-        row.group_id,
-        row.sender,
-        row.release_at,
-        row.undo_until,
-        row.undo_status,
-        tuple(results),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """Which events of an account somebody wants to hear of: those that fit all that is named.
-
-    types: any of these, where there are some.
-    """
-
-    account: str
-    email_id: str | None = None
-    group_id: str | None = None
-    sender: str | None = None
-    types: frozenset[str] = frozenset()
-
-    def covers(self, line: Logged) -> bool:
-        """Tell whether the line is about one of them."""
-        return (
-            line.account == self.account
-            and self.email_id in {None, line.email_id}
-            and self.group_id in {None, line.group_id}
-            and self.sender in {None, line.sender}
-            and (not self.types or line.type in self.types)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A part of the event log, oldest first.
-
-    end: the number up to which the log was looked through; what comes next has a greater one.
-    more: the log went on behind it.
-    """
-
-    lines: Sequence[Logged]
-    end: int
-    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +63,6 @@ class Rewrite:
 
 
 NOTHING = Rewrite()
-
-CONTENT_DELETED = "email.content_deleted"
-"""The type under which the log tells that an ended email lost its content: no transition."""
 
 
 def within(sized: Sequence[tuple[Thing, int]], octets: int) -> Sequence[Thing]:

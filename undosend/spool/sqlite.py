@@ -24,12 +24,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from undosend.domain.email import Recipient, Row
 from undosend.domain.errors import InUse, Misconfigured
+from undosend.domain.told import Logged, line_of
 from undosend.spool.database import Database
 from undosend.spool.dialect import SqliteDialect, Statement
 from undosend.spool.documents import logged_values
 from undosend.spool.group_commit import GroupCommit, Relieve, hopeless
 from undosend.spool.migrate import upgrade
-from undosend.spool.port import Logged, line_of
 from undosend.spool.session import Line
 from undosend.spool.statements import Statements
 from undosend.spool.store import SqlSpool

@@ -14,6 +14,7 @@ from typing import Any
 from undosend.domain.change import Change, Event
 from undosend.domain.email import NEVER, Email, File, Row, State
 from undosend.domain.errors import AttachmentNotFound, UndosendError
+from undosend.domain.told import Logged, Told, Topic
 from undosend.spool.database import Database
 from undosend.spool.documents import (
     file_of,
@@ -25,20 +26,7 @@ from undosend.spool.documents import (
 from undosend.spool.erasure import Wanted
 from undosend.spool.group_commit import Kind
 from undosend.spool.log import Place
-from undosend.spool.port import (
-    NOTHING,
-    Agenda,
-    Lease,
-    Listing,
-    Logged,
-    New,
-    Page,
-    Receipt,
-    Rewrite,
-    Told,
-    Topic,
-    within,
-)
+from undosend.spool.port import NOTHING, Agenda, Lease, Listing, New, Page, Receipt, Rewrite, within
 from undosend.spool.session import Ask
 from undosend.spool.statements import PAUSED, Statements
 from undosend.spool.work import Addition, Claim, GroupWish, Key, Wish, Work

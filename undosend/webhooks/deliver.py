@@ -18,8 +18,8 @@ import structlog
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import NEVER
 from undosend.domain.errors import Unavailable
+from undosend.domain.told import Logged
 from undosend.hub import Hub
-from undosend.spool.port import Logged
 from undosend.webhooks import schedule
 from undosend.webhooks.message import Tell, announced, body_of
 from undosend.webhooks.port import (

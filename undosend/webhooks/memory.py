@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from undosend.domain.email import NEVER
 from undosend.domain.errors import DeliveryNotFound, TooManyWebhooks, WebhookNotFound
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 from undosend.webhooks.port import (
     DELIVERY_PREFIX,
     Agenda,

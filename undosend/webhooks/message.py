@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from undosend.domain.clock import rfc3339
 from undosend.domain.ids import new_id
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 from undosend.webhooks.port import DELIVERY_PREFIX, DISABLED, Claimed, Delivery, Endpoint, Status
 
 MOST_OCTETS = 20_000

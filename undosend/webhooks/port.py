@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from undosend.domain.email import NEVER
-from undosend.spool.port import Logged
+from undosend.domain.told import Logged
 
 ENDPOINT_PREFIX, DELIVERY_PREFIX = "wh", "msg"
 TEST, DISABLED = "webhook.test", "webhook.disabled"

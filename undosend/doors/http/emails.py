@@ -12,6 +12,7 @@ from undosend.domain.email import Content, Email
 from undosend.domain.errors import FieldError, InvalidEmail
 from undosend.domain.rules import violations
 from undosend.domain.submission import Submission
+from undosend.domain.told import Topic
 from undosend.doors.http import answers, raw_input
 from undosend.doors.http.judging import validated
 from undosend.doors.http.listing import PARAMETERS, Finder
@@ -20,7 +21,6 @@ from undosend.doors.http.payloads import EmailIn, EmailPatch, TimingIn
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.doors.http.waiting import preferred_wait, within
 from undosend.outbox import Outbox
-from undosend.spool.port import Topic
 
 _MOST = 100
 

@@ -15,9 +15,9 @@ from undosend.domain.addresses import AddressError, mailbox
 from undosend.domain.clock import rfc3339
 from undosend.domain.ids import EMAIL_ID
 from undosend.domain.lifecycle import TYPES
+from undosend.domain.told import Logged, Topic
 from undosend.doors.http.problems import BadRequest
 from undosend.signing import Signer
-from undosend.spool.port import Logged, Topic
 
 FILTERS = frozenset({"email", "group", "sender", "types"})
 """What a client names its topic with."""

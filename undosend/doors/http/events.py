@@ -6,13 +6,13 @@ from types import MappingProxyType
 
 from undosend.domain.access import Scope
 from undosend.domain.errors import Draining
+from undosend.domain.told import Topic
 from undosend.doors.http import answers
 from undosend.doors.http.event_view import FILTERS, EventView, topic_of
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.problems import BadRequest
 from undosend.doors.http.sse import EventStream
 from undosend.live import following
-from undosend.spool.port import Topic
 
 STREAM, PAGE = "text/event-stream", "application/json"
 _OF_A_PAGE = FILTERS | {"after", "limit", "ticket"}

@@ -18,11 +18,11 @@ from tornado.http1connection import HTTP1Connection
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import Email
 from undosend.domain.errors import CursorExpired, Unavailable
+from undosend.domain.told import Logged
 from undosend.doors.http.base import Handler
 from undosend.doors.http.event_view import EventView
 from undosend.hub import Ended
 from undosend.live import Feed
-from undosend.spool.port import Logged
 
 log = structlog.get_logger(__name__)
 
