@@ -205,6 +205,7 @@ def test_the_types_are_those_that_the_log_knows() -> None:
     assert {
         *("email.drafted", "email.edited", "email.held", "email.rescheduled", "email.undone"),
         *("email.canceled", "email.sending", "email.sent", "email.partially_sent"),
+        "email.content_deleted",
         *("email.deferred", "email.uncertain", "email.failed", "email.unknown"),
         *("email.expired", "email.reopened", "email.deleted", "webhook.disabled"),
     } == TYPES

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from undosend.domain import lifecycle
 from undosend.domain.clock import SECOND, Clock
-from undosend.domain.email import FINAL
 from undosend.domain.errors import FieldError, InvalidWebhook, WebhookDisabled
 from undosend.domain.ids import new_id
-from undosend.domain.lifecycle import RULES
 from undosend.webhooks.guard import Guard, Lookup
 from undosend.webhooks.message import of_endpoint
 from undosend.webhooks.port import (
@@ -25,11 +24,7 @@ from undosend.webhooks.port import (
 )
 from undosend.webhooks.sign import new_secret
 
-TYPES = (
-    frozenset({"email.drafted", DISABLED})
-    | {f"email.{state}" for state in FINAL}
-    | {f"email.{rule.told}" for rule in RULES.values()}
-)
+TYPES = lifecycle.TYPES | {DISABLED}
 """What an endpoint may ask for."""
 
 MOST = 20
