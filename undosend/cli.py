@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.version_option(__version__, prog_name="undosend")
 def main() -> None:
     """Hold email, undo it into a draft, relay it by SMTP when its time has come."""
+    os.umask(0o077)  # the database holds mail, and the key that signs
 
 
 @main.command(params=[Setting(name) for name in Settings.model_fields])

@@ -16,13 +16,15 @@ from undosend.settings import data
 
 HERE = Path(__file__).parent
 OPTIONS = ("--seed", "1", "--max-examples", "150", "--no-color")
-A_WHILE = ("--default-delay-seconds", "3600")
-"""Nothing leaves by itself while it is looked at; what a request sends at once does."""
+SETTINGS = ("--default-delay-seconds", "3600", "--rate-per-minute", "0")
+"""Nothing leaves by itself while it is looked at; what a request sends at once does. And no
+request is refused for those that came before it.
+"""
 
 
 def conform(folder: Path, *options: str, quiet: bool = False) -> int:
     """Serve in the folder, ask, and return the exit status of ``st run``."""
-    service = Service(folder, *A_WHILE)
+    service = Service(folder, *SETTINGS)
     try:
         key = _key(folder)
         service.start()

@@ -96,3 +96,15 @@ def test_a_place_too_deep_for_a_sockets_address_hinders_nobody(tmp_path: Path) -
         assert (folder / "mail.db.sock").is_socket()
     finally:
         service.close()
+
+
+def test_what_is_kept_is_for_no_other_user_whatever_the_umask(tmp_path: Path) -> None:
+    command = [COMMAND, "keys", "create", "--name", "shop", "--database-url", "sqlite:///mail.db"]
+
+    subprocess.run(  # noqa: S603 - the command is what is tested
+        command, cwd=tmp_path, env=ENVIRONMENT, timeout=PATIENCE, check=True, umask=0
+    )
+
+    modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+    assert modes["mail.db"] == 0o600
+    assert [name for name, mode in modes.items() if mode & 0o077] == []
