@@ -99,7 +99,15 @@ def test_a_place_too_deep_for_a_sockets_address_hinders_nobody(tmp_path: Path) -
 
 
 def test_what_is_kept_is_for_no_other_user_whatever_the_umask(tmp_path: Path) -> None:
-    command = [COMMAND, "keys", "create", "--name", "shop", "--database-url", "sqlite:///mail.db"]
+    command = [
+        str(COMMAND),
+        "keys",
+        "create",
+        "--name",
+        "shop",
+        "--database-url",
+        "sqlite:///mail.db",
+    ]
 
     subprocess.run(  # noqa: S603 - the command is what is tested
         command, cwd=tmp_path, env=ENVIRONMENT, timeout=PATIENCE, check=True, umask=0
