@@ -10,6 +10,7 @@ import random
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import structlog
 from tornado.web import Application, url
@@ -266,6 +267,12 @@ def _must_have_keys(settings: Settings, keyring: Keyring) -> None:
             f"{option('host')} {settings.host} would let other machines in, and there is no API "
             "key yet to tell who may send. Make one first: undosend keys create --name first. Or "
             "serve this machine only, with --host 127.0.0.1."
+        )
+    if settings.public_url and not is_local(urlsplit(settings.public_url).hostname):
+        raise Misconfigured(
+            f"{option('public_url')} {settings.public_url} is for clients on other machines, and "
+            "there is no API key yet: who comes through a proxy here looks like this machine, and "
+            "may do everything. Make one first: undosend keys create --name first."
         )
     log.info("no_keys", detail="Without API keys, everybody on this machine may do everything.")
 

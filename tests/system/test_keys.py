@@ -8,6 +8,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import Serve
 from tests.system.service import COMMAND, ENVIRONMENT, PATIENCE, Service
 
@@ -116,3 +118,24 @@ def test_what_is_kept_is_for_no_other_user_whatever_the_umask(tmp_path: Path) ->
     modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
     assert modes["mail.db"] == 0o600
     assert [name for name, mode in modes.items() if mode & 0o077] == []
+
+
+@pytest.mark.parametrize("way_in", [("--host", "0.0.0.0"), ("--public-url", "https://x.example")])
+def test_nobody_is_let_in_from_elsewhere_before_there_is_a_key(
+    tmp_path: Path, way_in: tuple[str, str]
+) -> None:
+    command = [str(COMMAND), "serve", "--dev", "--port", "0", "--metrics-port", "0", *way_in]
+
+    done = subprocess.run(  # noqa: S603 - the command is what is tested
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert f"{way_in[0]} {way_in[1]}" in done.stderr
+    assert "undosend keys create" in done.stderr
