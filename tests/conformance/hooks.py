@@ -93,7 +93,7 @@ TAKEN = "taken"
 """The file, where the run takes place, that names the calls that were taken once."""
 
 _TAKEN: set[str] = set()
-IF_MATCH = re.compile(r'\*|"[0-9]{1,9}"')
+IF_MATCH = re.compile(r'\*|"(0|[1-9][0-9]{0,8})"')
 
 
 @schemathesis.serializer(RAW)
