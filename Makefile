@@ -14,11 +14,11 @@ VENDORED := LICENSE NOTICE swagger-ui.css swagger-ui-bundle.js swagger-ui-bundle
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check chaos soak fuzz conformance lint format docs migrate bench lock vendor clean
+.PHONY: help setup run test test-ui screenshots check chaos soak fuzz conformance lint format docs migrate bench lock vendor clean
 
 help: ## List what can be made
 	@echo "make TARGET [ARGS='…'] [PYTHON=python3.12]"; echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install everything into .venv; it runs by itself when the requirements change
 
@@ -27,6 +27,12 @@ run: setup ## Serve on http://127.0.0.1:8000 with an SQLite file and a developme
 
 test: setup $(NODE_READY) ## Run every test, or some: make test ARGS=tests/domain
 	$(BIN)/python -m pytest $(ARGS)
+
+test-ui: setup $(NODE_READY) ## Run the page's tests in a Chromium: make test-ui ARGS='-k toast'
+	$(BIN)/python -m pytest tests/ui $(ARGS)
+
+screenshots: setup ## Take the pictures of the page that the README shows
+	$(BIN)/python -m tests.ui.screenshots
 
 conformance: setup ## Let Schemathesis look for answers the contract does not describe: ARGS='--seed 7'
 	$(BIN)/python -m tests.conformance.run $(ARGS)

@@ -168,6 +168,7 @@ LAYERS = (
             "undosend.webhooks.admin",
             "undosend.webhooks.guard",
             "undosend.webhooks.port",
+            "undosend.devmail",
         ),
         ("tornado", "pydantic", "pydantic_core", "structlog", "multipart"),
     ),

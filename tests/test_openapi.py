@@ -250,6 +250,9 @@ def filled(path: str) -> str:
         token="x",
         code="too_late",
         file="docs.js",
+        module="undosend.js",
+        entry_id="in_x",
+        number=0,
     )
 
 

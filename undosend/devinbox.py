@@ -49,6 +49,7 @@ _REPLIES = {
 class _Place:
     """Where a mail lies in the file: its line, and how many octets it has itself."""
 
+    id: str
     offset: int
     length: int
     octets: int
@@ -260,6 +261,11 @@ class DevInbox:
         """
         return self._read(list(self._places)[-most:])
 
+    def entry(self, entry_id: str) -> Entry | None:
+        """Return one mail, None where it is not kept; may be asked for from another thread."""
+        places = [place for place in list(self._places) if place.id == entry_id]
+        return next(self._read(places), None)
+
     def clear(self) -> None:
         """Drop every mail, also from the file."""
         self._places.clear()
@@ -320,7 +326,7 @@ class DevInbox:
                     continue
             file.truncate(offset)  # the disk is full: take the torn line back
             raise OSError("no room for the mail")
-        return _Place(offset, end - offset, len(entry.raw))
+        return _Place(entry.id, offset, end - offset, len(entry.raw))
 
     def _remember(self, place: _Place) -> None:
         self._places.append(place)
@@ -336,7 +342,7 @@ class DevInbox:
             file.seek(0)
             for line in file:
                 if entry := _entry(line):
-                    self._remember(_Place(offset, len(line), len(entry.raw)))
+                    self._remember(_Place(entry.id, offset, len(line), len(entry.raw)))
                 offset += len(line)
         if offset == sum(place.length for place in self._places):
             return

@@ -94,6 +94,11 @@ class Outbox(Reading):
         return bound
 
     @property
+    def policy(self) -> HoldPolicy:
+        """Return the operator's choices about holding."""
+        return self._policy
+
+    @property
     def draining(self) -> bool:
         """Tell whether no new mail is taken any more."""
         return self._gate.draining

@@ -23,6 +23,11 @@ READING = (
     "frame-ancestors 'none'"
 )
 TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:"
+USING = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
 PAGES = ["/", "/docs/", "/problems", *(f"/problems/{code}" for code in KINDS)]
 FILES = {
     "/style.css": "text/css; charset=UTF-8",
@@ -30,6 +35,26 @@ FILES = {
     "/docs/swagger-ui.css": "text/css; charset=UTF-8",
     "/docs/swagger-ui-bundle.js": "text/javascript; charset=UTF-8",
 }
+MODULES = {
+    **{f"/ui/{name}.js": "text/javascript; charset=UTF-8" for name in ("undosend", "undo-toast")},
+    **{
+        f"/ui/{name}.js": "text/javascript; charset=UTF-8"
+        for name in (
+            "app",
+            "compose",
+            "detail",
+            "dom",
+            "door",
+            "inbox",
+            "later",
+            "mail",
+            "shortcuts",
+        )
+    },
+    "/ui/app.css": "text/css; charset=UTF-8",
+    "/ui/mark.svg": "image/svg+xml",
+}
+FILES |= MODULES
 VENDORED = data("api-spec").parent / "undosend" / "web" / "docs"
 
 
@@ -99,6 +124,51 @@ def test_what_is_not_ours_is_of_the_version_that_is_named() -> None:
     assert f'"{version}"' in (VENDORED / "swagger-ui-bundle.js").read_text()
 
 
+# The page.
+
+
+async def test_the_page_runs_what_is_ours_and_makes_no_markup_of_text(service: Service) -> None:
+    answer = await service.get("/")
+
+    assert (answer.status, answer.type) == (200, "text/html; charset=UTF-8")
+    assert answer.headers["Content-Security-Policy"] == USING
+    scripts = b"".join([(await service.get(path)).body for path in MODULES if path[-3:] == ".js"])
+    assert not re.search(rb"innerHTML|outerHTML|insertAdjacent|\beval\b|new Function", scripts)
+
+
+async def test_all_modules_are_served_and_what_they_import_is_there(service: Service) -> None:
+    lying = {f"/ui/{path.name}" for path in (VENDORED.parent / "ui").iterdir()}
+    assert lying == set(MODULES)
+    for path in MODULES:
+        for name in re.findall(r'from "\./([^"]+)"', (await service.get(path)).body.decode()):
+            assert f"/ui/{name}" in MODULES
+
+
+@pytest.mark.parametrize("path", MODULES)
+async def test_every_origin_may_load_the_modules(service: Service, path: str) -> None:
+    answer = await service.call("GET", path, headers={"Origin": "https://elsewhere.example"})
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+LATER = {f"/ui/{name}.js" for name in ("detail", "door", "inbox", "later", "shortcuts")}
+"""What the browser loads when somebody opens it, and not before."""
+
+
+async def test_the_page_weighs_less_than_100_kilobytes_when_it_opens(service: Service) -> None:
+    sizes = {path: len((await service.get(path)).body) for path in ["/", *MODULES]}
+
+    assert sum(size for path, size in sizes.items() if path not in LATER) < 100_000, sizes
+    assert sum(sizes.values()) < 115_000, sizes
+
+
+async def test_what_is_loaded_later_is_imported_later(service: Service) -> None:
+    for path in MODULES.keys() - LATER:
+        script = (await service.get(path)).body.decode()
+        assert not {f"/ui/{name}" for name in re.findall(r'from "\./([^"]+)"', script)} & LATER
+
+
 # All pages, and what they load.
 
 
@@ -115,7 +185,7 @@ async def test_a_page_has_nothing_inline_and_loads_only_what_is_served(
             assert urljoin(path, address) in FILES
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path != "/docs/"])
+@pytest.mark.parametrize("path", [path for path in PAGES if path not in {"/", "/docs/"}])
 async def test_a_page_that_is_read_runs_nothing(service: Service, path: str) -> None:
     answer = await service.get(path)
 
@@ -179,6 +249,15 @@ async def test_a_file_that_is_still_the_same_is_not_sent_again(service: Service,
         "/docs/..%2fstyle.css",
         "/docs//etc/passwd",
         "/docsx",
+        "/ui",
+        "/ui/",
+        "/ui/index.html",
+        "/ui/../index.html",
+        "/ui/%2e%2e/index.html",
+        "/ui/..",
+        "/ui/.",
+        "/ui/app.js%00",
+        "/ui/app.js/",
         "/problem.html",
         "/problems.html",
         "/problems/",

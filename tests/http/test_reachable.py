@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,8 @@ from tornado.httputil import HTTPHeaders
 from tests.http import stages
 from tests.http.service import LETTER, PATIENCE, Answer, Service, serving
 from tests.test_openapi import DOCUMENT, assert_described, due, fits, operations, resolved
-from undosend.devinbox import DevInbox
+from undosend.devinbox import DevInbox, _line
+from undosend.devmail import Entry
 from undosend.domain.access import DEFAULT_ACCOUNT, EVERY, Caller, Scope
 from undosend.domain.clock import ManualClock
 from undosend.domain.errors import RateLimited, Unavailable
@@ -34,7 +36,10 @@ from undosend.signing import Signer
 from undosend.spool.memory import MemorySpool
 from undosend.webhooks.admin import MOST
 
-PLACES = {"code": "too_late", "file": "docs.js"}
+PLACES = {"code": "too_late", "file": "docs.js", "module": "undosend.js"} | {
+    "entry_id": "in_1",
+    "number": "0",
+}
 NO_PLACES = {
     "id": "em_01MCC5RM00003064ESP82K3F6T",
     "attachment_id": "at_01MCC5RM00003064ESP82K3F6T",
@@ -45,6 +50,9 @@ NO_PLACES = {
     "file": "no_such",
     "webhook_id": "wh_01MCC5RM00003064ESP82K3F6T",
     "delivery_id": "msg_01MCC5RM00003064ESP82K3F6T_1_1",
+    "module": "no.such",
+    "entry_id": "no_such",
+    "number": "0",
 }
 HOOK = {"url": "https://hooks.example.com/undosend"}
 KEY = ("Idempotency-Key", "a-key")
@@ -115,6 +123,14 @@ async def keyed_and_revoked(service: Service) -> Mapping[str, str]:
 
 async def emptied_of_files(service: Service) -> Mapping[str, str]:
     return NO_PLACES | {"id": await stages.emptied(service)}
+
+
+async def page_style(service: Service) -> Mapping[str, str]:
+    return {"module": "app.css"}
+
+
+async def page_mark(service: Service) -> Mapping[str, str]:
+    return {"module": "mark.svg"}
 
 
 async def style_sheet(service: Service) -> Mapping[str, str]:
@@ -325,8 +341,15 @@ CALLS = {
     ("getDocsFile", "200"): Call(),
     ("getPage", "200"): Call(),
     ("getStyle", "200"): Call(),
+    ("getModule", "200"): Call(),
+    ("getSession", "200"): Call(),
+    ("signIn", "200"): Call(body={"key": "x"}),
+    ("signOut", "204"): Call(),
     ("listInbox", "200"): Call(),
     ("emptyInbox", "204"): Call(),
+    ("getInboxMail", "200"): Call(),
+    ("getInboxHtml", "200"): Call(),
+    ("getInboxFile", "200"): Call(),
 }
 """What is particular to a call. What all of a kind have in common says ``usual``."""
 OF_A_KIND = {
@@ -335,6 +358,8 @@ OF_A_KIND = {
         headers=(("Accept", "text/event-stream"),), first=ending
     ),
     ("getEvents", "406", "application/json"): Call(headers=(("Accept", "application/json;q=0"),)),
+    ("getModule", "200", "text/css"): Call(page_style),
+    ("getModule", "200", "image/svg+xml"): Call(page_mark),
 }
 """The same for answers of one media type, of several that there are."""
 
@@ -413,7 +438,17 @@ def no_error_is_logged() -> None:
 
 @pytest.fixture
 def inbox(tmp_path: Path) -> DevInbox:
-    return DevInbox(tmp_path / "inbox.jsonl", ManualClock())
+    """One mail lies in it."""
+    file, clock = tmp_path / "inbox.jsonl", ManualClock()
+    letter = EmailMessage()
+    letter["Subject"] = "Hi"
+    letter.set_content("<p>Hello.</p>", subtype="html")
+    letter.add_attachment(b"One", maintype="text", subtype="plain", filename="one.txt")
+    entry = Entry("in_1", clock.now(), "ann@example.com", ("bob@example.com",), bytes(letter))
+    file.write_bytes(b"".join(_line(entry)))
+    inbox = DevInbox(file, clock)
+    inbox._read_back()
+    return inbox
 
 
 @pytest.mark.parametrize(("path", "method", "operation", "status", "kind"), list(described()))
@@ -520,7 +555,8 @@ async def test_a_call_takes_a_key_with_no_other_scope_than_its_own(
     assert (operation, str(answer.status)) in CALLS
     assert answer.status < 300
     assert_looks_as_described(answer, path, method)
-    if scope is not Scope.READ and answer.body:
+    at_the_relay = path.startswith("/dev/inbox")  # what has left is the admin's to read
+    if scope is not Scope.READ and answer.body and not at_the_relay:
         assert tells_nothing(answer.json)
 
 

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import MappingProxyType
 
-from undosend.devinbox import DevInbox
-from undosend.domain.access import Scope
-from undosend.doors.http import answers
 from undosend.doors.http.base import OPEN, Handler
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
 """Return what is not ready, by name, with a sentence each; nothing where all is."""
-
-_INBOX_PAGE, _INBOX_MOST = 1000, 10_000
 
 
 class LiveHandler(Handler):
@@ -58,30 +51,6 @@ class OpenApiHandler(Handler):
         """Show the document."""
         self.set_header("Content-Type", "application/yaml")
         self.finish(self.document.read_bytes())
-
-
-class DevInboxHandler(Handler):
-    """``/dev/inbox``: what the development relay took, with ``--dev`` only."""
-
-    parameters = frozenset({"limit"})
-
-    needs = MappingProxyType({"GET": Scope.ADMIN, "DELETE": Scope.ADMIN})
-
-    def initialize(self, *, inbox: DevInbox) -> None:
-        """Take the collaborator that the route table gives."""
-        self.inbox = inbox
-
-    async def get(self) -> None:
-        """List what arrived last, oldest first; read in a thread, as mail can be large."""
-        limit, kept = self.limit(_INBOX_PAGE, _INBOX_MOST), self.inbox.kept
-        entries = self.inbox.entries(limit)
-        data = await asyncio.to_thread(lambda: [entry.view() for entry in entries])
-        self.answer(answers.listing(data, has_more=limit < kept))
-
-    def delete(self) -> None:
-        """Empty it."""
-        self.inbox.clear()
-        self.empty()
 
 
 class MetricsHandler(Handler):

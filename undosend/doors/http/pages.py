@@ -6,6 +6,7 @@ Links in them are relative, so that they hold below any public address.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -25,13 +26,41 @@ READING = (
 """Content-Security-Policy of a page that is read: it runs nothing."""
 
 TRYING = f"{READING}; script-src 'self'; connect-src 'self'; img-src data:"
-"""Of the page that calls the API: scripts of ours only, and nobody else hears of it."""
+"""Of the docs, which call the API: scripts of ours only, and nobody else hears of it."""
+
+USING = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; frame-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Of the page that writes and undoes mail: besides, no text ever becomes markup there."""
+
+DOCS = ("docs.js", "swagger-ui.css", "swagger-ui-bundle.js")
+"""What the docs are made of."""
+
+UI = (
+    "app.css",
+    "app.js",
+    "compose.js",
+    "detail.js",
+    "dom.js",
+    "door.js",
+    "inbox.js",
+    "later.js",
+    "mail.js",
+    "mark.svg",
+    "shortcuts.js",
+    "undo-toast.js",
+    "undosend.js",
+)
+"""What the page is made of; any page may load the modules."""
 
 _HTML = "text/html; charset=UTF-8"
 _TYPES = {
     ".html": _HTML,
     ".css": "text/css; charset=UTF-8",
     ".js": "text/javascript; charset=UTF-8",
+    ".svg": "image/svg+xml",
 }
 
 
@@ -51,19 +80,26 @@ def asset(file: Path) -> Asset:
     return Asset(_TYPES[file.suffix], body, f'"{sha256(body).hexdigest()[:32]}"')
 
 
+def table(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Return where the files lie, by their names."""
+    return {name: folder / name for name in names}
+
+
 class PageHandler(Handler):
-    """A folder's page and the files it loads: those that the route names, and no others."""
+    """A page and the files it loads: those of the table, and no others."""
 
     needs = OPEN
 
-    def initialize(self, *, folder: Path, policy: str = READING) -> None:
-        """Take where they lie, and what they may do."""
-        self.folder = folder
+    def initialize(self, *, files: Mapping[str, Path], policy: str = READING) -> None:
+        """Take where they lie, by what stands last in the path, and what they may do."""
+        self.files = files
         self.policy = policy
 
     def get(self, name: str = "") -> None:
         """Show one; a copy that is still true is not sent again (304)."""
-        shown = asset(self.folder / (name or "index.html"))
+        if name not in self.files:
+            raise HTTPError(404)
+        shown = asset(self.files[name])
         self.set_header("Content-Type", shown.type)
         self.set_header("Content-Security-Policy", self.policy)
         self.set_header("Cache-Control", "no-cache")
@@ -73,6 +109,16 @@ class PageHandler(Handler):
             self.finish()
             return
         self.finish(shown.body)
+
+
+class ModuleHandler(PageHandler):
+    """``/ui/``: modules that pages of any origin may load, as there is nothing secret in them."""
+
+    def set_default_headers(self) -> None:
+        """Open them to all."""
+        super().set_default_headers()
+        self.set_header("Access-Control-Allow-Origin", "*")
+        self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
 
 
 class DocsHandler(Handler):

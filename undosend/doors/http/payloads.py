@@ -325,6 +325,12 @@ class EmailPatch(ContentIn, TimingIn):
         return bool(self.times())
 
 
+class SessionIn(_Model):
+    """The body of ``POST /v1/session``: the key to sign in with."""
+
+    key: Annotated[str, Field(min_length=1, max_length=500)]
+
+
 def file_of(
     filename: str,
     body: bytes | bytearray,

@@ -21,9 +21,11 @@ from undosend.doors.http import (
     links,
     ops,
     pages,
+    sessions,
     tokens,
     ws,
 )
+from undosend.doors.http import inbox as inboxes
 from undosend.doors.http.base import Handler, NotFound
 from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.limits import Limits
@@ -35,6 +37,7 @@ from undosend.outbox import Outbox
 
 _EMAIL = r"/v1/emails/([^/]{1,64})"
 _GROUP = r"/v1/groups/([^/]{1,256})"
+_ENTRY = r"/dev/inbox/([a-z0-9_]{1,64})"
 
 Counted = Callable[[str, int, float, str | None], None]
 """Told of each request: the route's name, the status, seconds, the problem's code if any."""
@@ -53,6 +56,7 @@ def routes(
     """Return every route, with what its handler needs."""
     mail = {"desk": desk}
     made = {"templates": Loader(str(page))}
+    session = {"desk": desk, "dev": inbox is not None}
 
     def does(act: emails.Act, scope: Scope) -> dict[str, Any]:
         return {"desk": desk, "act": act, "scope": scope}
@@ -114,18 +118,56 @@ def routes(
         ),
         url(r"/docs", pages.DocsHandler, name="docs"),
         url(
-            r"/docs/(docs\.js|swagger-ui\.css|swagger-ui-bundle\.js)?",
+            r"/docs/([a-z.-]*)",
             pages.PageHandler,
-            {"folder": page / "docs", "policy": pages.TRYING},
+            {
+                "files": {
+                    "": page / "docs" / "index.html",
+                    **pages.table(page / "docs", pages.DOCS),
+                },
+                "policy": pages.TRYING,
+            },
             name="docs_page",
         ),
         url(r"/problems", pages.ProblemsHandler, made, name="problems"),
         url(r"/problems/([a-z_]{1,64})", pages.ProblemHandler, made, name="problem"),
-        url(r"/(style\.css)?", pages.PageHandler, {"folder": page}, name="page"),
+        url(r"/v1/session", sessions.SessionHandler, session, name="session"),
+        url(
+            r"/ui/([a-z.-]+)",
+            pages.ModuleHandler,
+            {"files": pages.table(page / "ui", pages.UI), "policy": pages.USING},
+            name="modules",
+        ),
+        url(
+            r"/(style\.css)",
+            pages.PageHandler,
+            {"files": pages.table(page, ["style.css"])},
+            name="style",
+        ),
+        url(
+            r"/",
+            pages.PageHandler,
+            {"files": {"": page / "index.html"}, "policy": pages.USING},
+            name="page",
+        ),
     ]
-    if inbox is not None:
-        table.append(url(r"/dev/inbox", ops.DevInboxHandler, {"inbox": inbox}, name="dev_inbox"))
-    return table
+    return table if inbox is None else [*table, *_development(inbox)]
+
+
+def _development(inbox: DevInbox) -> list[URLSpec]:
+    """Return the routes that are there with ``--dev`` only."""
+    shown = {"inbox": inbox}
+    return [
+        url(r"/dev/inbox", inboxes.InboxListHandler, shown, name="dev_inbox"),
+        url(_ENTRY, inboxes.InboxEntryHandler, shown, name="dev_mail"),
+        url(_ENTRY + "/html", inboxes.PreviewHandler, shown, name="dev_mail_html"),
+        url(
+            _ENTRY + r"/attachments/([0-9]{1,4})",
+            inboxes.InboxFileHandler,
+            shown,
+            name="dev_mail_file",
+        ),
+    ]
 
 
 class Door(Application):

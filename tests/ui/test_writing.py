@@ -1,0 +1,302 @@
+"""From the first word to the inbox, and back again."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+
+from tests.system.service import Service, until
+from tests.ui.browser import PATIENCE, Person
+from tests.ui.conftest import Visit
+
+OCTETS = b"%PDF " * 100
+FILE: FilePayload = {"name": "offer.pdf", "mimeType": "application/pdf", "buffer": OCTETS}
+
+GIVE_FILE = """(element, [type, name, octets = 6]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([new Uint8Array(octets)], name, {type: "text/plain"}));
+  const event = type === "paste"
+    ? new ClipboardEvent(type, {clipboardData: data, bubbles: true, cancelable: true})
+    : new DragEvent(type, {dataTransfer: data, bubbles: true, cancelable: true});
+  element.dispatchEvent(event);
+}"""
+
+
+def test_what_was_undone_and_toned_down_arrives_and_nothing_else(ann: Person) -> None:
+    ann.sends("Toned down", "You cannot be serious!")
+    ann.toast.get_by_role("button", name="Undo").click()
+
+    expect(ann.field("Text")).to_have_value("You cannot be serious!")
+    expect(ann.toast).to_contain_text("It was not sent")
+    ann.field("Text").fill("Could we talk?")
+    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.press("Send")
+
+    expect(ann.toast.filter(has_text="Sent to")).to_be_visible()
+    ann.opens("/#/inbox").row("Toned down").get_by_role("link").click()
+    expect(ann.page.get_by_text("Could we talk?")).to_be_visible()
+    assert ann.arrived("Toned down") == ["Could we talk?"]
+
+
+def test_an_undo_brings_everything_back(ann: Person) -> None:
+    ann.press("Cc")
+    ann.field("Cc").fill("carol@example.com,")
+    ann.press("Bcc")
+    ann.field("Bcc").fill("Dan Dorn <dan@example.com>,")
+    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+    expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_be_visible()
+    ann.sends("Everything", "All of it.")
+    before = ann.found("Everything")
+    expect(ann.field("Subject")).to_have_value("")
+
+    ann.row("Everything").get_by_role("button", name="Undo").click()
+
+    expect(ann.chips).to_have_text(["bob@example.com", "carol@example.com", "Dan Dorn"])
+    expect(ann.field("Subject")).to_have_value("Everything")
+    expect(ann.field("Text")).to_have_value("All of it.")
+    expect(ann.composer.get_by_text("offer.pdf")).to_be_visible()
+    after = ann.found("Everything")
+    assert (after["status"], after["id"]) == ("draft", before["id"])
+    assert after["attachments"] == before["attachments"]
+
+
+def test_a_pasted_list_becomes_chips(ann: Person) -> None:
+    # The clipboard is the system's: two tests at once would share it. So the event is made.
+    ann.field("To").evaluate(
+        """(element) => {
+          const data = new DataTransfer();
+          const list = '"Doe, Jane" <jane@example.com>; bob@example.com\\nCarl <c@d.example>';
+          data.setData("text", list);
+          element.dispatchEvent(
+            new ClipboardEvent("paste", {clipboardData: data, bubbles: true, cancelable: true}));
+        }"""
+    )
+
+    expect(ann.chips).to_have_text(["Doe, Jane", "bob@example.com", "Carl"])
+    saved = until(lambda: ann.found("")["to"], PATIENCE)
+    assert saved == ['"Doe, Jane" <jane@example.com>', "bob@example.com", "Carl <c@d.example>"]
+
+
+def test_what_is_wrong_is_told_where_it_is(ann: Person) -> None:
+    ann.writes("Wrong", to="bob@example.com, nobody")
+
+    marked = ann.composer.get_by_role("alert").filter(has_text="nobody: ")
+    expect(marked).to_be_visible()
+    expect(ann.state).to_have_text("Saved, but for what is marked")
+    ann.press("Send")
+    expect(ann.field("To")).to_be_focused()
+    assert ann.found("Wrong")["to"] == ["bob@example.com"]
+
+    ann.press("Remove nobody")
+    expect(marked).to_have_count(0)
+    ann.press("Send")
+    expect(ann.toast).to_contain_text("Sending to bob@example.com")
+
+
+def test_a_letter_to_nobody_is_not_sent(ann: Person) -> None:
+    ann.field("Subject").fill("To nobody")
+    ann.press("Send")
+
+    expect(ann.field("To")).to_be_focused()
+    expect(ann.field("To")).to_have_attribute("aria-invalid", "")
+    assert ann.found("To nobody")["status"] == "draft"
+
+
+def test_a_draft_is_kept_while_one_writes(ann: Person) -> None:
+    ann.field("Subject").fill("Kept")
+    expect(ann.state).to_contain_text("Saved", timeout=5000)
+    ann.page.reload()
+
+    expect(ann.field("Subject")).to_have_value("Kept")
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_files_come_by(ann: Person, way: str) -> None:
+    ann.field("Text").evaluate(GIVE_FILE, [way, f"{way}.txt"])
+
+    expect(ann.composer.get_by_role("button", name=f"Remove {way}.txt")).to_be_visible()
+    expect(ann.state).to_contain_text("Saved")
+    ann.field("Subject").fill(f"By {way}")
+    assert [file["filename"] for file in ann.found(f"By {way}")["attachments"]] == [f"{way}.txt"]
+
+
+def test_a_file_can_be_taken_away(ann: Person) -> None:
+    ann.field("Subject").fill("Without")
+    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE, FILE])
+    removers = ann.composer.get_by_role("button", name="Remove offer.pdf")
+    expect(removers).to_have_count(2)
+
+    removers.first.click()
+
+    expect(removers).to_have_count(1)
+    assert len(ann.found("Without")["attachments"]) == 1
+
+
+def test_a_file_that_is_too_large_says_so_and_keeps_the_mail_back(ann: Person) -> None:
+    ann.field("Text").evaluate(GIVE_FILE, ["drop", "huge.txt", 19 * 2**20])
+    failed = ann.composer.locator(".files .failed")
+    expect(failed).to_contain_text("Too large")
+    ann.writes("Huge").press("Send")
+
+    expect(ann.composer.get_by_text("A file could not be attached.")).to_be_visible()
+    failed.get_by_role("button", name="Remove huge.txt").click()
+    ann.press("Send")
+    expect(ann.toast).to_contain_text("Sending to")
+
+
+def test_a_time_is_sent_with_the_offset_it_has_there(visit: Visit) -> None:
+    ann = visit(timezone_id="America/St_Johns")
+    ann.writes("Later").press("Send later")
+    dialog = ann.page.get_by_role("dialog", name="Send later")
+    with ann.page.expect_request(re.compile("/send$")) as sent:
+        dialog.get_by_role("button", name="Tomorrow morning").click()
+
+    asked = sent.value.post_data or ""
+    assert re.search(r'"scheduled_at":"....-..-..T08:00:00-0[23]:30"', asked)
+    expect(ann.toast).to_contain_text("Will be sent to bob@example.com")
+    expect(ann.row("Later")).to_contain_text("Scheduled for")
+
+
+def test_a_time_that_passed_is_refused_in_the_dialog(ann: Person) -> None:
+    ann.writes("Yesterday").press("Send later")
+    dialog = ann.page.get_by_role("dialog", name="Send later")
+    dialog.get_by_label("Date and time").fill("2020-01-01T10:00")
+    dialog.get_by_role("button", name="Set").click()
+
+    expect(dialog.get_by_role("alert")).to_have_text("This time has passed.")
+
+
+# Two tabs.
+
+
+@pytest.fixture
+def twice(ann: Person) -> tuple[Person, Person]:
+    """One draft in two tabs, changed in the second."""
+    ann.writes("Mine")
+    expect(ann.state).to_contain_text("Saved")
+    other = ann.another_tab(ann.page.url.removeprefix(ann.service.url))
+    expect(other.field("Subject")).to_have_value("Mine")
+    other.field("Subject").fill("Theirs")
+    expect(other.state).to_contain_text("Saved")
+    ann.page.bring_to_front()
+    ann.field("Text").fill("My text.")
+    expect(ann.composer.get_by_text("changed in another tab")).to_be_visible()
+    return ann, other
+
+
+def test_two_tabs_do_not_overwrite_each_other(twice: tuple[Person, Person]) -> None:
+    ann, _ = twice
+    email = ann.found("Theirs")
+
+    assert email["text"] == "In haste."
+    ann.press("Take theirs")
+    expect(ann.field("Subject")).to_have_value("Theirs")
+    expect(ann.field("Text")).to_have_value("In haste.")
+
+
+def test_one_can_keep_what_one_wrote(twice: tuple[Person, Person]) -> None:
+    ann, _ = twice
+    ann.press("Keep mine")
+
+    expect(ann.state).to_contain_text("Saved")
+    assert ann.found("Mine")["text"] == "My text."
+
+
+def test_what_was_sent_in_another_tab_is_not_written_on(ann: Person) -> None:
+    ann.writes("Sent elsewhere")
+    expect(ann.state).to_contain_text("Saved")
+    email = ann.found("Sent elsewhere")
+    ann.service.call("POST", f"/v1/emails/{email['id']}/send", {"delay_seconds": 60})
+    ann.field("Text").fill("Something new.")
+    expect(ann.composer.get_by_text("was sent in another tab")).to_be_visible()
+
+    ann.press("Keep my text as a new draft")
+
+    expect(ann.state).to_contain_text("Saved")
+    assert ann.service.email(email["id"])["text"] == "In haste."
+    assert ann.found("Sent elsewhere")["text"] == "Something new."
+
+
+# What the page is for besides.
+
+
+def test_keys_alone_write_send_and_undo(ann: Person) -> None:
+    keys = ann.page.keyboard
+    expect(ann.field("To")).to_be_focused()
+    keys.type("bob@example.com")
+    keys.press("Enter")
+    for _ in range(4):  # the chip's two buttons come before the field; Cc and Bcc after it
+        if ann.field("Subject").evaluate("(element) => element === document.activeElement"):
+            break
+        keys.press("Tab")
+    keys.type("By keys")
+    keys.press("Tab")
+    keys.type("No mouse here.")
+    keys.press("Control+Enter")
+    expect(ann.row("By keys").get_by_role("link")).to_be_focused()
+    keys.press("z")
+    expect(ann.field("Text")).to_be_focused()
+    expect(ann.field("Text")).to_have_value("No mouse here.")
+    assert ann.found("By keys")["status"] == "draft"
+
+    keys.press("Control+Enter")
+    expect(ann.row("By keys").get_by_role("link")).to_be_focused()
+    keys.press("Tab")
+    keys.press("Enter")
+    expect(ann.field("Subject")).to_have_value("By keys")
+    keys.press("Escape")
+    keys.press("?")
+    expect(ann.page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    keys.press("Escape")
+    keys.press("/")
+    expect(ann.page.get_by_role("searchbox")).to_be_focused()
+
+
+def test_html_of_others_stays_while_its_text_is_edited(ann: Person) -> None:
+    letter = {"draft": True, "subject": "Both", "text": "Old.", "html": "<p>Old.</p>"}
+    _, draft = ann.service.call("POST", "/v1/emails", letter)
+    ann.opens(f"/#/compose/{draft['id']}")
+    expect(ann.composer.get_by_text("HTML part, which stays")).to_be_visible()
+    ann.field("Text").fill("New.")
+    expect(ann.state).to_contain_text("Saved")
+
+    email = until(lambda: (e := ann.found("Both"))["text"] == "New." and e, PATIENCE)
+    assert email
+    assert email["html"] == "<p>Old.</p>"
+
+
+def test_the_composer_copies_itself_as_curl(visit: Visit, service: Service) -> None:
+    ann = visit(permissions=["clipboard-read", "clipboard-write"])
+    ann.writes("It's curl", 'Say "hi".').press("Copy as curl")
+    expect(ann.composer.get_by_role("button", name="Copy as curl")).to_have_attribute(
+        "data-done", "Copied"
+    )
+    command = ann.page.evaluate("() => navigator.clipboard.readText()")
+
+    assert command.startswith(f"curl -s {service.url}/v1/emails \\\n")
+    assert "'{" in command
+    assert "It'\\''s curl" in command
+
+
+def test_from_is_remembered(ann: Person, page: Page) -> None:
+    ann.field("From").fill("Ann Arbor <ann@example.org>")
+    ann.sends("From me")
+    ann.another_tab()
+
+    page.reload()
+    expect(ann.field("From")).to_have_value("Ann Arbor <ann@example.org>")
+
+
+def test_bytes_survive_the_way_through_the_page(ann: Person) -> None:
+    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+    expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_be_visible()
+    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.writes("Bytes").press("Send")
+    ann.becomes("Bytes", "sent")
+
+    (mail,) = [mail for mail in ann.service.inbox() if mail["subject"] == "Bytes"]
+    octets = base64.b64encode(OCTETS)
+    assert octets[:40].decode() in mail["raw"]
