@@ -235,6 +235,7 @@ class Live {
     const silence = new AbortController();
     const options = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, silence.signal]) };
     let timer = setTimeout(() => silence.abort(), SILENCE);
+    addEventListener("offline", () => silence.abort(), options);
     try {
       const response = await this.client.request("GET", `/v1/events?${query}`, options);
       if (!/^text\/event-stream/.test(response.headers.get("Content-Type") || "") || !response.body)
