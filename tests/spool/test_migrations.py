@@ -279,6 +279,7 @@ async def test_events_that_are_there_already_are_told_with_what_is_known_of_them
     row = a_row(group_id="g", sender="ann@a.example")
     with closing(sqlite3.connect(database)) as connection, connection:
         values = dict(zip(fields_of_rows, row_values(row), strict=True))
+        del values["content_deleted_at"]  # which a later migration brought
         names, marks = ",".join(values), ",".join("?" * len(values))
         insertion = f"INSERT INTO emails ({names}) VALUES ({marks})"  # noqa: S608
         connection.execute(insertion, list(values.values()))
