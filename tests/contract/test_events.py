@@ -40,7 +40,8 @@ async def a_past(store: Store, changes: int = 300) -> list[Row]:
         for _ in range(40)
     ]
     await asyncio.gather(*(store.put(row) for row in rows))
-    asked = [a_change(luck.choice(list(Event)), luck.choice(rows)) for _ in range(changes)]
+    events = sorted(set(Event) - {Event.DELETE})  # which takes names out of what was told
+    asked = [a_change(luck.choice(events), luck.choice(rows)) for _ in range(changes)]
     await asyncio.gather(*(outcome(store.spool.change(change)) for change in asked))
     return rows
 
@@ -65,7 +66,7 @@ TOPICS = [
     Topic(ACCOUNT, group_id="g"),
     Topic(ACCOUNT, sender="ann@a.example"),
     Topic(ACCOUNT, group_id="h", sender="bob@b.example"),
-    Topic(ACCOUNT, types=frozenset({"email.undone", "email.deleted"})),
+    Topic(ACCOUNT, types=frozenset({"email.undone", "email.canceled"})),
     Topic(OTHER, group_id="g", types=frozenset({"email.held"})),
 ]
 

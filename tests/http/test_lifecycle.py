@@ -412,8 +412,7 @@ async def test_the_history_tells_every_step(stored: Service) -> None:
     assert [event["revision"] for event in answer.json["data"]] == [1, 1, 1, 1, 2, 2, 2, 2]
     assert answer.json["data"][5]["detail"] == "451 4.3.0 later"
     assert answer.json["has_more"] is False
-    ids = [int(event["id"].removeprefix("ev_")) for event in answer.json["data"]]
-    assert ids == sorted(set(ids))
+    assert len({event["id"] for event in answer.json["data"]}) == 8
 
 
 async def test_the_history_outlives_the_email(stored: Service) -> None:

@@ -368,8 +368,8 @@ def test_statements_do_not_depend_on_how_many_items_they_get() -> None:
         ("drop_terms", "ix_terms_email_id (email_id=?)"),
         ("replies", "PRIMARY KEY (email_id=?)"),
         ("set_replies", "PRIMARY KEY (email_id=? AND position=?)"),
-        ("troubles", "ix_events_account_email_id_seq (account=? AND email_id=?)"),
-        ("set_troubles", "INTEGER PRIMARY KEY (rowid=?)"),
+        ("quotes", "ix_events_account_email_id_seq (account=? AND email_id=?)"),
+        ("set_quotes", "INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
 def test_a_deletion_of_content_looks_only_at_what_it_is_about(
