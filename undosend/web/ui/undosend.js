@@ -267,7 +267,7 @@ class Live {
     }
     if (fields.event === "snapshot") await this.#snapshot(JSON.parse(fields.data).data);
     else if (fields.data && fields.event !== "reset") await this.#look(JSON.parse(fields.data).email_id);
-    if (fields.id) this.#cursor = fields.id; // only now: what could not be shown is heard again
+    if (fields.id) this.#cursor = fields.id;
     if (fields.event === "reset") this.#cursor = ""; // a snapshot follows
   }
 
