@@ -71,7 +71,7 @@ TOPICS = [
 ]
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=str)
+@pytest.mark.parametrize("topic", TOPICS, ids=map(str, range(len(TOPICS))))
 @pytest.mark.parametrize(("limit", "look"), [(1, 2000), (7, 2000), (1000, 2000), (3, 5), (9, 1)])
 async def test_the_pages_together_are_the_log_as_far_as_it_fits(
     store: Store, topic: Topic, limit: int, look: int, monkeypatch: pytest.MonkeyPatch
