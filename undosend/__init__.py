@@ -5,12 +5,17 @@ Read in this order; an hour is plenty:
     domain/email.py        the values, and the row that decides every race
     domain/change.py       what can happen to it
     domain/lifecycle.py    every transition, as one table
+    domain/access.py       who asks, and the bounds of what one may touch
+    reading.py             what clients see, within those bounds
     outbox.py              what clients do;  drafts.py    what they do to a draft
     releaser.py            what the clock does: who looks when
     attempt.py             what happens to one email on its way: the order all rests on
     spool/port.py          what a store must promise;  relay/port.py  what a next hop says
-    hub.py                 who hears of it;  live.py      how they miss nothing
-    app.py                 how it is put together
+    hub.py                 who hears of it;  live.py      the past and the present, without a seam
+    app.py                 how it is put together, part by part in assembly.py
+
+Around the core: keyring.py and tokens.py (who is let in), retention.py (how content goes),
+webhooks/ (who is told), doors/http/ (how it is asked; routes.py is its table of contents).
 
 Two flows cross the house.
 
