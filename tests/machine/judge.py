@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Delivery, Email, Row, State
-from undosend.domain.remains import numbers
-from undosend.domain.told import Logged
+from undosend.domain.told import Logged, unquoted
 
 DRAFT, HELD, RETRYING, SENDING = State.DRAFT, State.HELD, State.RETRYING, State.SENDING
 WAITING = {HELD, RETRYING}
@@ -266,8 +265,8 @@ class Judge:
     def complete(self, email_id: str, lines: Sequence[Logged]) -> None:
         """Judge the whole history of an email."""
         told = self.lines[email_id]
-        if told and told[-1].type == "email.deleted":  # the relay's words went with the email
-            told = [replace(line, trouble=numbers(line.trouble)) for line in told]
+        if told and told[-1].type == "email.deleted":  # words and names went with the email
+            told = [unquoted(line) for line in told]
         self.hold("the hub tells what the log says", kept=list(lines) == told)
         seqs = [line.seq for line in lines]
         self.hold("the log has an order", kept=all(a < b for a, b in pairwise(seqs)))
