@@ -237,7 +237,7 @@ def marks(octets: bytes) -> list[bytes]:
 
 def stored(folder: Path) -> dict[str, bytes]:
     """Return what stands in the database, and in all files beside it that live for long."""
-    files = [file for file in folder.glob("mail.db*") if file.suffix != ".new"]
+    files = [file for file in folder.glob("mail.db*") if file.is_file() and file.suffix != ".new"]
     return {file.name: file.read_bytes() for file in files}
 
 
