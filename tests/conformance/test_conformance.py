@@ -18,6 +18,7 @@ FAR_OFF = {
     "POST /v1/emails/{id}/attachments",
     "GET /v1/emails/{id}/attachments/{attachment_id}",
     "DELETE /v1/emails/{id}/attachments/{attachment_id}",
+    "GET /v1/ws",  # it takes a handshake
 }
 """Calls to which only several right steps lead, so that luck decides; test_reachable needs none."""
 
