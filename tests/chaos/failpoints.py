@@ -47,7 +47,7 @@ _AFTER = {
     ("change", Event.REJECT): "after_settle",
     ("change", Event.LOSE): "after_settle",
 }
-_SPARED = {"secret", "close"}
+_SPARED = {"secret", "close", "crowded"}
 
 
 @dataclass(frozen=True)
