@@ -81,7 +81,10 @@ def test_everything_that_a_header_says_is_read() -> None:
     assert taken(octets) == Original(
         octets=octets,
         sender=mailbox("j.smith@example.com", "J. Smith"),
-        author=(mailbox("ann@example.com", "Lee, Ann"),),
+        authors=(
+            mailbox("ann@example.com", "Lee, Ann"),
+            mailbox("j.smith@example.com", "J. Smith"),
+        ),
         to=(mailbox("bob@example.org", "J\xfcrgen M\xfcller"), CYD),
         cc=(mailbox("dan@example.net", "Example Inc."),),
         bcc=(),
@@ -374,8 +377,8 @@ def test_what_two_parsers_may_read_differently_makes_no_envelope(name: str, valu
     assert errors[0].detail.endswith("Give the envelope explicitly.")
     found = taken(octets, ANN, [BOB])
     assert found.octets == (octets if name != "Bcc" else crlf(FROM, TO))
-    shown = {"From": found.author, "To": found.to, "Cc": found.cc, "Bcc": found.bcc}
-    assert shown.get(name, ()) == ()
+    shown = {"From": found.authors, "Sender": found.authors, "To": found.to, "Cc": found.cc}
+    assert shown.get(name, found.bcc) == ()
     assert name not in {"From", "Sender"} or found.sender is None
 
 
@@ -475,10 +478,42 @@ def test_several_authors_need_a_sender() -> None:
     assert taken(crlf(authors, "Sender: bob@example.org", TO)).sender == BOB
     given_ = taken(crlf(authors, TO), ANN)
     assert given_.sender is None
-    assert given_.author == (ANN, BOB)
+    assert given_.authors == (ANN, BOB)
     assert codes(refused(crlf(FROM, f"Sender:{authors[5:]}", TO))) == [
         ("/headers/Sender", "ambiguous_header")
     ]
+
+
+@pytest.mark.parametrize("name", ["Sender", "SENDER", "Resent-From", "resent-sender"])
+@pytest.mark.parametrize(
+    ("value", "authors"),
+    [
+        ("bob@example.org", (ANN, BOB)),
+        ("bob@example.org, cyd@example.net", (ANN, BOB, CYD)),
+        ("bob@example.org (Bob)", ()),
+        ('"Bob" <bob@example.org', ()),
+        ("Friends: bob@example.org;", ()),
+        ("", ()),
+    ],
+)
+def test_whoever_a_message_says_it_is_from_is_an_author(
+    name: str, value: str, authors: tuple[Address, ...]
+) -> None:
+    """Where one field is doubtful nobody is: somebody else may be read there."""
+    found = taken(crlf("From: ann@example.com", f"{name}: {value}", TO), ANN, [BOB])
+
+    assert found.authors == authors
+
+
+def test_authors_that_are_too_many_are_none() -> None:
+    several = ", ".join(f"a{n}@example.com" for n in range(rules.RECIPIENT_LIMIT))
+
+    assert len(taken(crlf(f"From: {several}", TO), ANN, [BOB]).authors) == rules.RECIPIENT_LIMIT
+    for more in (
+        f"From: {several}, cyd@example.net",
+        f"From: {several}\r\nSender: cyd@example.net",
+    ):
+        assert taken(crlf(more, TO), ANN, [BOB]).authors == ()
 
 
 def test_resent_message_is_taken_with_its_envelope() -> None:
@@ -606,10 +641,14 @@ def assert_one_reading(original: Original) -> None:
     stuffed = (b"." if octets.startswith(b".") else b"") + octets.replace(b"\r\n.", b"\r\n..")
     wire = stuffed + b".\r\n"
     assert end_strictly(wire) == end_leniently(wire) == len(wire) - 5
-    for name, people in (("from", original.author), ("to", original.to), ("cc", original.cc)):
+    for names, people in (
+        (("from", "sender", "resent-from", "resent-sender"), original.authors),
+        (("to",), original.to),
+        (("cc",), original.cc),
+    ):
         if people:
-            read_by_us = [(one.email.lower(), squeezed(one.name)) for one in people]
-            assert addresses_of(message, name) == read_by_us
+            read_by_us = {(one.email.lower(), squeezed(one.name)) for one in people}
+            assert {one for name in names for one in addresses_of(message, name)} == read_by_us
     assert "\n" not in original.subject
     assert len(original.subject) <= rules.VALUE_LIMIT
     again = taken(completed(octets, message_id=ID, date=DATE), ANN, [BOB])

@@ -49,7 +49,7 @@ class Allowance:
             return True
         claimed = [*content.authors, *([content.sender] if content.sender else [])]
         if content.raw and not content.authors:
-            return False  # its From has no plain reading: others may read a name we don't
+            return False  # there is no plain reading of them: others may read a name we don't
         return all({a.email, a.domain} & self.senders for a in claimed)
 
 

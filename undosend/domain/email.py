@@ -65,7 +65,7 @@ class Content:
     Message-IDs with their angle brackets (RFC 5322 §3.6.4). raw: the id of the attachment that
     is the whole message, where the author wrote it as RFC 5322 octets: then sender, to, cc and
     bcc are the envelope alone, and the other parts only tell what stands in it. message_id: the
-    one that such a message brings along. authors: whom its From and Sender name.
+    one that such a message brings along. authors: whom it says it is from (``Original.authors``).
     """
 
     sender: Address | None = None

@@ -34,6 +34,7 @@ _BARE = (re.compile(rb"\r(?!\n)"), re.compile(rb"\n(?<!\r\n)"))
 _BLIND = frozenset({"bcc", "resent-bcc"})
 _RECIPIENTS = ("to", "cc", "bcc")
 _PEOPLE = ("from", "sender", *_RECIPIENTS, "reply-to")
+_AUTHORS = frozenset({"from", "sender", "resent-from", "resent-sender"})
 _BODY = ("mime-version", "content-type", "content-transfer-encoding")
 _ONCE = {*_PEOPLE, *_BODY, "date", "message-id", "in-reply-to", "references", "subject"}
 _RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc")
@@ -50,7 +51,8 @@ class Original:
 
     octets: as given, but without Bcc and Resent-Bcc, and with CRLF at the end.
     sender: from Sender, else the only mailbox of From; None where there is no such one.
-    author: the mailboxes of From, whoever the sender is.
+    authors: whom it says it is from, in From, Sender, Resent-From and Resent-Sender; empty where
+    one of these does not have one plain reading, or they name more than RECIPIENT_LIMIT.
     to, cc, bcc, reply_to: empty also where a field does not have one plain reading; at most
     RECIPIENT_LIMIT each.
     subject: decoded, one line, at most VALUE_LIMIT characters.
@@ -60,7 +62,7 @@ class Original:
 
     octets: bytes = field(repr=False)
     sender: Address | None
-    author: tuple[Address, ...]
+    authors: tuple[Address, ...]
     to: tuple[Address, ...]
     cc: tuple[Address, ...]
     bcc: tuple[Address, ...]
@@ -106,7 +108,7 @@ def read(
     return Original(
         octets=_without_blind(octets, fields),
         sender=sender[0] if len(sender) == 1 else None,
-        author=people["from"][: rules.RECIPIENT_LIMIT],
+        authors=_authors(fields),
         to=people["to"][: rules.RECIPIENT_LIMIT],
         cc=people["cc"][: rules.RECIPIENT_LIMIT],
         bcc=people["bcc"][: rules.RECIPIENT_LIMIT],
@@ -210,6 +212,21 @@ def _people(
                 detail = f"Line {one.line}: {error} {_EXPLICIT}"
                 doubts[name] = FieldError(one.pointer, error.code, detail)
     return people, doubts
+
+
+def _authors(fields: Sequence[Field]) -> tuple[Address, ...]:
+    """Return everybody whom the header says the message is from; nobody where that is doubtful."""
+    authors: dict[Address, None] = {}
+    for one in fields:
+        if one.name.lower() in _AUTHORS:
+            try:
+                named = tuple(islice(mailboxes(one.value), rules.RECIPIENT_LIMIT + 1))
+            except AddressError:
+                return ()
+            authors |= dict.fromkeys(named)
+            if not named or len(authors) > rules.RECIPIENT_LIMIT:
+                return ()
+    return tuple(authors)
 
 
 def _envelope_errors(

@@ -106,13 +106,8 @@ def _content(
         references=original.references,
         raw=file.attachment.id,
         message_id=original.message_id,
-        authors=_authors(original),
+        authors=original.authors,
     )
-
-
-def _authors(original: Original) -> tuple[Address, ...]:
-    sender = (original.sender,) if original.sender and original.author else ()
-    return tuple(dict.fromkeys((*original.author, *sender)))
 
 
 def _asked(handler: Handler) -> Mapping[str, Any]:
