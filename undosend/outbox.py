@@ -320,7 +320,7 @@ class Outbox(Reading):
             return email
         if not limit.covers(email.row):
             return Forbidden("This token is not for new emails of such a group or sender.")
-        return email if self._caller.allowance.permits(email.content) else SenderNotAllowed()
+        return email if self._caller.permits(email.content) else SenderNotAllowed()
 
     def _signed(self, receipt: Receipt | None, email_id: str) -> Receipt | None:
         return receipt and replace(receipt, at=self._clock.now(), ids=(email_id,))

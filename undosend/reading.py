@@ -58,7 +58,7 @@ class Bounded:
             raise EmailNotFound(row.id)
 
     def _permit(self, content: Content) -> None:
-        if not self._caller.allowance.permits(content):
+        if not self._caller.permits(content):
             raise SenderNotAllowed
 
     def _change(self, event: Event, account: str, email_id: str, **conditions: Any) -> Change:

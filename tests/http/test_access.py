@@ -460,6 +460,23 @@ async def test_a_token_of_a_sender_cannot_give_mail_to_another(house: House) -> 
     assert answer.problem == "sender_not_allowed"
 
 
+@pytest.mark.parametrize("from_", ["bob@example.com", "ann@example.com\r\nSender: bob@example.com"])
+async def test_a_token_of_a_sender_sends_no_message_in_another_name(
+    house: House, from_: str
+) -> None:
+    """The envelope alone is not what people read."""
+    shown = await token(house, sender="ann@example.com", scopes=["read", "send"])
+    where = "/v1/emails?mail_from=ann@example.com&rcpt_to=cyd@example.com"
+    draft = await house.ask("POST", f"{where}&draft=true", RAW.format(from_=from_), **MESSAGE)
+
+    good = await house.ask("POST", where, RAW.format(from_="ann@example.com"), shown, **MESSAGE)
+    new = await house.ask("POST", where, RAW.format(from_=from_), shown, **MESSAGE)
+    sent = await house.ask("POST", f"/v1/emails/{draft.json['id']}/send", None, shown)
+
+    assert good.status == 202
+    assert new.problem == sent.problem == "sender_not_allowed"
+
+
 async def test_a_token_has_the_senders_of_its_key(house: House) -> None:
     key = await house.keyed(senders=("example.com",))
     shown = await token(house, key, group_id="g", scopes=["read", "send"])

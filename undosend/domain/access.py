@@ -61,6 +61,10 @@ class Limit:
     group_id: str | None = None
     sender: str | None = None
 
+    def permits(self, content: Content) -> bool:
+        """Tell whether mail of the token may be from all that the content says it is from."""
+        return self.sender is None or Allowance(frozenset({self.sender})).permits(content)
+
     def covers(self, row: Row) -> bool:
         """Tell whether the email is one of them."""
         return (
@@ -86,6 +90,10 @@ class Caller:
     allowance: Allowance = FREE
     limit: Limit = WHOLE
     until: int = NEVER
+
+    def permits(self, content: Content) -> bool:
+        """Tell whether the caller may send what the content says."""
+        return self.allowance.permits(content) and self.limit.permits(content)
 
     @property
     def bounded(self) -> bool:
