@@ -41,10 +41,12 @@ async def test_a_token_stands_for_who_it_was_made_for(
 ) -> None:
     caller = await holder(keyring)
 
-    token = tokens.token(caller, clock.now() + 60 * SECOND)
+    until = clock.now() + 60 * SECOND
+
+    token = tokens.token(caller, until)
 
     assert token.startswith(PREFIX)
-    assert tokens.read(token) == caller
+    assert tokens.read(token) == replace(caller, until=until)
 
 
 async def test_a_token_ends_with_its_time(
@@ -85,8 +87,9 @@ async def test_a_token_has_no_scope_that_its_key_has_not(
 async def test_a_token_made_without_keys_is_none_once_there_are_keys(
     tokens: Tokens, keyring: Keyring, clock: ManualClock
 ) -> None:
-    token = tokens.token(replace(Caller(), scopes=READING), clock.now() + 60 * SECOND)
-    assert tokens.read(token) == Caller(scopes=READING)
+    until = clock.now() + 60 * SECOND
+    token = tokens.token(replace(Caller(), scopes=READING), until)
+    assert tokens.read(token) == Caller(scopes=READING, until=until)
 
     await keyring.create(Wish("first"))
 
@@ -130,7 +133,7 @@ async def test_each_is_good_for_its_own_purpose_only(
     ticket, _ = tokens.ticket(caller)
     bare = token.removeprefix(PREFIX)
 
-    assert tokens.signed_in(session) == caller
+    assert tokens.signed_in(session) == replace(caller, until=until)
     assert [tokens.read(text) for text in (bare, session, ticket, PREFIX + ticket)] == [None] * 4
     assert [tokens.signed_in(text) for text in (token, bare, ticket)] == [None] * 3
     assert [tokens.redeem(text) for text in (token, bare, session)] == [None] * 3
