@@ -28,7 +28,7 @@ from undosend.domain.errors import RateLimited, Unavailable
 from undosend.domain.keys import Key, new_secret
 from undosend.doors.http.answers import STANDING
 from undosend.doors.http.event_view import EventView
-from undosend.doors.http.limits import UNDO_SHARE, Limits, Meter, Ration
+from undosend.doors.http.limits import BAD_KEYS, UNDO_SHARE, Limits, Meter, Ration
 from undosend.doors.http.receiving import BODY_LIMIT
 from undosend.hub import Hub
 from undosend.keyring import Wish
@@ -203,6 +203,17 @@ def locked(*scopes: Scope, senders: tuple[str, ...] | None = None) -> Callable[[
     return lock
 
 
+def guessed() -> Callable[[Service], Any]:
+    """Return what has shown so many wrong keys that no more are looked at."""
+
+    async def guess(service: Service) -> None:
+        await locked()(service)
+        for _ in range(BAD_KEYS):
+            vars(service.server.request_callback)["limits"].guessed("127.0.0.1")
+
+    return guess
+
+
 @dataclass(frozen=True)
 class Call:
     """What to ask about which email, and what is done to the service before."""
@@ -344,6 +355,7 @@ CALLS = {
     ("getModule", "200"): Call(),
     ("getSession", "200"): Call(),
     ("signIn", "200"): Call(body={"key": "x"}),
+    ("signIn", "429"): Call(body={"key": "x"}, first=guessed()),
     ("signOut", "204"): Call(),
     ("listInbox", "200"): Call(),
     ("emptyInbox", "204"): Call(),

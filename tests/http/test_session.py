@@ -11,6 +11,7 @@ from tests.http.service import LETTER, Answer, Service, serving
 from undosend.domain.access import EVERY, Scope
 from undosend.domain.clock import SECOND
 from undosend.domain.keys import id_in
+from undosend.doors.http.limits import BAD_KEYS
 from undosend.hub import Hub
 from undosend.keyring import Wish
 from undosend.spool.memory import MemorySpool
@@ -90,6 +91,16 @@ async def test_what_is_no_key_does_not_sign_in(locked: Service, key: str) -> Non
 
     assert answer.problem == "unauthorized"
     assert "Set-Cookie" not in answer.headers
+
+
+async def test_who_guesses_keys_at_the_sign_in_is_slowed_down(locked: Service) -> None:
+    answers = [await locked.post("/v1/session", {"key": f"x{n}"}) for n in range(BAD_KEYS + 1)]
+    shown = await locked.call("GET", "/v1/emails", headers={"Authorization": "Bearer x"})
+    good, _ = await signed_in(locked)
+
+    problems = [answer.problem for answer in answers]
+    assert problems == ["unauthorized"] * BAD_KEYS + ["rate_limited"]
+    assert (shown.problem, good.status) == ("rate_limited", 200)
 
 
 async def test_a_page_of_somebody_else_changes_nothing(locked: Service) -> None:

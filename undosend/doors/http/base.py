@@ -166,11 +166,20 @@ class Handler(Receiver):
         try:
             self.caller = self._porter.admit(self.request, needed, ticket)
         except Unauthorized:
-            if self._limits and (ticket or "Authorization" in self.request.headers):
-                self._limits.guessed(self.request.remote_ip or "")
+            if ticket or "Authorization" in self.request.headers:
+                self.guessed()
             raise
         if self._limits and self.caller.key_id is not None:
             self.charge(self._limits.of_key(self.caller.key_id, undo=self.urgent))
+
+    def guessed(self) -> None:
+        """Count a wrong key.
+
+        Raises:
+            RateLimited: too many came from there.
+        """
+        if self._limits:
+            self._limits.guessed(self.request.remote_ip or "")
 
     def charge(self, meter: Meter) -> None:
         """Count the request, and tell in the answer what is left.

@@ -46,6 +46,7 @@ class SessionHandler(MailHandler):
             self._show(Caller())
             return
         if (caller := porter.keyring.caller(given.key)) is None:
+            self.guessed()
             raise Unauthorized
         session = self.desk.tokens.session(caller, self.now + _LASTS_SECONDS * SECOND)
         self.set_cookie(COOKIE, session, max_age=_LASTS_SECONDS, **self._manners())

@@ -236,8 +236,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
         try:
             return asked(self._porter)
         except Unauthorized:
-            if self._limits:
-                self._limits.guessed(self.request.remote_ip or "")
+            self.guessed()
             raise
 
     def _let_in_as(self, caller: Caller) -> None:
