@@ -295,6 +295,12 @@ WRONG: list[Any] = [
     {"type": "subscribe", "group": ""},
     {"type": "subscribe", "sender": "nobody"},
     {"type": "auth"},
+    {"type": "auth", "token": "\ud800"},
+    {"type": "undo", "email_id": "\udc00"},
+    {"type": "undo", "email_id": NOBODY, "ref": "\ud800"},
+    {"type": "subscribe", "group": "\ud800"},
+    {"type": "subscribe", "types": ["\udfff"]},
+    {"type": "\ud800"},
 ]
 
 
@@ -314,7 +320,8 @@ async def test_a_message_that_makes_no_sense_is_told_what_is_wrong(
 async def test_a_mistake_is_answered_under_its_name(service: Service) -> None:
     async with ready(service) as talker:
         assert (await talker.asked(type="nonsense", ref="mine"))["ref"] == "mine"
-        assert (await talker.asked(type="nonsense", ref=True))["ref"] is None
+        for ref in (True, "\ud800"):
+            assert (await talker.asked(type="nonsense", ref=ref))["ref"] is None
 
 
 # How a line ends.

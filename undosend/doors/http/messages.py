@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -69,6 +70,8 @@ def message_of(value: Any) -> Message:
     Raises:
         BadRequest: it says what is wrong.
     """
+    if not _is_text(value):
+        raise BadRequest("bad_parameter", "A text holds a lone surrogate, which is no text.")
     try:
         return _MESSAGE.validate_python(value)
     except ValidationError as error:
@@ -87,4 +90,13 @@ def ref_of(value: Any) -> Ref:
     """Return the ref of whatever came, so that even a mistake is answered under its name."""
     ref = value.get("ref") if isinstance(value, dict) else None
     known = isinstance(ref, int | str) and not isinstance(ref, bool)
-    return ref if known and len(str(ref)) <= 256 else None
+    return ref if known and _is_text(ref) and len(str(ref)) <= 256 else None
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether all that the value holds can be written (RFC 3629 §3)."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
