@@ -415,7 +415,13 @@ async def test_a_bounded_key_makes_and_gets_no_key_that_may_more(service: Servic
 
 @pytest.mark.parametrize(
     "bound",
-    [{"senders": ("example.com",)}, {"max_delay_seconds": 60}, {"expires_at": 4 * 10**9 * SECOND}],
+    [
+        {"senders": ("example.com",)},
+        {"max_delay_seconds": 60},
+        {"expires_at": 4 * 10**9 * SECOND},
+        {"rate_per_minute": 60},
+        {"daily_quota": 7},
+    ],
 )
 async def test_one_bound_alone_keeps_it_from_a_free_key(
     service: Service, bound: dict[str, Any]

@@ -108,6 +108,8 @@ def exceeds(own: Key, other: Key) -> bool:
     return bool(
         other.expires_at > own.expires_at
         or _longer(other.max_delay_seconds, own.max_delay_seconds)
+        or _more(other.rate_per_minute, own.rate_per_minute)
+        or _more(other.daily_quota, own.daily_quota)
         or (own.senders is not None and (not other.senders or _strangers(other.senders, own)))
     )
 
@@ -185,6 +187,11 @@ def _strangers(senders: Any, own: Key) -> list[int]:
     if mine is None:
         return []
     return [n for n, one in enumerate(senders) if not {one, one.rpartition("@")[2]} & set(mine)]
+
+
+def _more(ration: int | None, own: int | None) -> bool:
+    """Tell whether a ration is larger than our own, where 0 has no end; None is the operator's."""
+    return bool(own) and (ration is None or ration == 0 or ration > (own or 0))
 
 
 def _longer(delay: int | None, own: int | None) -> bool:
