@@ -93,6 +93,22 @@ async def test_what_is_no_key_does_not_sign_in(locked: Service, key: str) -> Non
     assert "Set-Cookie" not in answer.headers
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "missing"),
+        ({"key": ""}, "missing"),
+        ({"key": None}, "invalid_type"),
+        ({"key": "\ud800"}, "invalid_text"),
+        ({"key": "x" * 501}, "too_long"),
+    ],
+)
+async def test_what_is_wrong_with_a_sign_in_is_told_once(
+    locked: Service, body: dict[str, str | None], code: str
+) -> None:
+    assert (await locked.post("/v1/session", body)).errors == [("/key", code)]
+
+
 async def test_who_guesses_keys_at_the_sign_in_is_slowed_down(locked: Service) -> None:
     answers = [await locked.post("/v1/session", {"key": f"x{n}"}) for n in range(BAD_KEYS + 1)]
     shown = await locked.call("GET", "/v1/emails", headers={"Authorization": "Bearer x"})

@@ -49,6 +49,8 @@ _CODES = {
         "invalid_text",
         "This takes 1 to 256 ASCII letters, digits, underscores and hyphens.",
     ),
+    "string_too_short": ("missing", "This is empty."),
+    "string_too_long": ("too_long", "This must have {max_length} characters or fewer."),
     "string_unicode": ("invalid_text", "This holds a lone surrogate, which is no text."),
 }
 
@@ -76,7 +78,8 @@ def validated(
             details = error.errors(include_url=False)
         else:
             break
-        wrong += [_field_error(detail, judged) for detail in details]
+        new = [detail for detail in details if _place(detail, judged) not in seen]
+        wrong += [_field_error(detail, judged) for detail in new]
         places = {_place(detail, judged): detail["type"] for detail in details}
         if () in places or not seen.isdisjoint(places):  # no object, or nothing helps
             raise InvalidEmail(wrong)
@@ -93,7 +96,7 @@ def _field_error(detail: Mapping[str, Any], body: Any) -> FieldError:
     code, sentence = _CODES.get(detail["type"], (detail["type"], ""))
     if code == "unknown_member" and detail["loc"][0] == "attachments" and "path" in detail["loc"]:
         sentence = "undosend fetches nothing: send the file's bytes in content."
-    if code == "out_of_range" and "ctx" in detail:
+    if code in {"out_of_range", "too_long"} and "ctx" in detail:
         sentence = sentence.format(**detail["ctx"])
     pointer = "".join(f"/{escaped(part)}" for part in _place(detail, body))
     if not pointer and code == "invalid_type":
