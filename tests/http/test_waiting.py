@@ -15,6 +15,7 @@ from tests.http.service import PATIENCE, Answer, Client, Service, client, servin
 from tests.http.wire import connected
 from undosend.app import running
 from undosend.hub import Hub
+from undosend.keyring import Wish
 from undosend.settings import Settings
 from undosend.spool.memory import MemorySpool
 
@@ -174,6 +175,18 @@ async def test_a_deleted_email_is_waited_for_no_longer(patient: Patient) -> None
     await patient.call("DELETE", f"/v1/emails/{email_id}")
 
     assert (await asked).problem == "not_found"
+
+
+async def test_whose_key_is_revoked_meanwhile_is_told_nothing(patient: Patient) -> None:
+    email_id = await stages.draft(patient)
+    key, text = await patient.keyring.create(Wish("waits"))
+    asked = patient.asked(email_id, Authorization=f"Bearer {text}")
+    await patient.waiting()
+
+    await patient.keyring.revoke(None, key.id)
+    patient.clock.advance(20)
+
+    assert (await asyncio.wait_for(asked, PATIENCE)).problem == "unauthorized"
 
 
 async def test_nobody_waits_for_what_is_not_there(patient: Patient) -> None:
