@@ -111,6 +111,25 @@ async def test_a_ticket_is_good_once_and_for_half_a_minute(
     assert tokens.redeem(ticket) is None
 
 
+async def test_a_ticket_ends_with_the_signing_key_of_the_token_it_comes_from(
+    keyring: Keyring, clock: ManualClock
+) -> None:
+    """Else who has forged a token would live on in its tickets."""
+    signer = Signer(b"old")
+    tokens = Tokens(signer, keyring, clock)
+    shown = tokens.read(tokens.token(await holder(keyring), clock.now() + 60 * SECOND))
+    assert shown is not None
+
+    signer.keys = (b"new", b"old")
+    ticket, late = (tokens.ticket(shown)[0] for _ in range(2))
+    redeemed = tokens.redeem(ticket)
+    signer.keys = (b"newer", b"new")
+
+    assert redeemed is not None
+    assert redeemed.voucher == b"old"
+    assert tokens.redeem(late) is None
+
+
 async def test_used_tickets_are_remembered_no_longer_than_they_would_last(
     tokens: Tokens, keyring: Keyring, clock: ManualClock
 ) -> None:

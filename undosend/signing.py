@@ -21,20 +21,28 @@ class Signer:
     def __init__(self, key: bytes, *older: bytes) -> None:
         self.keys = (key, *older)
 
-    def sign(self, purpose: str, text: str) -> str:
-        """Return the text with its signature, in characters that stand in a URL as they are."""
-        return _signed(self.keys[0], purpose, text)
+    def sign(self, purpose: str, text: str, key: bytes | None = None) -> str:
+        """Return the text with its signature, in characters that stand in a URL as they are.
+
+        key: one of its keys, where it shall not be the first.
+        """
+        return _signed(key or self.keys[0], purpose, text)
 
     def read(self, purpose: str, signed: str) -> str | None:
         """Return the text if it was signed for the purpose, None where it was not."""
+        vouched = self.vouched(purpose, signed)
+        return vouched[1] if vouched else None
+
+    def vouched(self, purpose: str, signed: str) -> tuple[bytes, str] | None:
+        """Return the key that signed it for the purpose, and the text; None where none did."""
         try:
             octets = urlsafe_b64decode(signed.encode("ascii") + b"=" * (-len(signed) % 4))
             text = octets[_MAC_OCTETS:].decode()
         except ValueError:
             return None
         # Whole texts are compared: base64 throws some bits away, and others would be changed.
-        good = [hmac.compare_digest(_signed(key, purpose, text), signed) for key in self.keys]
-        return text if any(good) else None
+        same = [hmac.compare_digest(_signed(key, purpose, text), signed) for key in self.keys]
+        return (self.keys[same.index(True)], text) if any(same) else None
 
 
 def _signed(key: bytes, purpose: str, text: str) -> str:

@@ -594,6 +594,27 @@ async def test_a_line_ends_when_its_key_is_revoked(service: Service) -> None:
         assert await talker.closed() == 4401
 
 
+async def test_a_line_ends_when_the_key_that_signed_its_token_is_rotated_away(
+    service: Service,
+) -> None:
+    """After a leak of the signing key somebody may have let himself in with what he signed."""
+    token, text = await limited(service), await a_key(service)
+    porter = vars(service.server.request_callback)["porter"]
+    async with (
+        talking(service.url, headers={"Authorization": f"Bearer {token}"}) as ends,
+        ready(service, headers={"Authorization": f"Bearer {text}"}) as stays,
+    ):
+        await ends.ready()
+        porter._signer.keys = (b"new", *porter._signer.keys)
+        service.clock.advance(1)
+        assert (await ends.asked(type="unsubscribe"))["status"] == 200
+
+        porter._signer.keys = (b"newer", b"new")
+        service.clock.advance(1)
+        assert await ends.closed() == 4401
+        assert (await stays.asked(type="unsubscribe"))["status"] == 200
+
+
 async def refused_with(service: Service, headers: Mapping[str, str | None]) -> dict[str, Any]:
     """Return the problem with which a handshake was refused."""
     given = {name: value for name, value in {**HANDSHAKE, **headers}.items() if value is not None}

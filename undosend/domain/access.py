@@ -6,7 +6,7 @@ without bounds may do to its account whatever its scopes say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from undosend.domain.email import NEVER, Content, Row
@@ -81,7 +81,8 @@ FREE, WHOLE = Allowance(), Limit()
 class Caller:
     """Whoever asks. key_id: of the key that was shown, or that its token comes from.
 
-    until: the end of the token, NEVER where a key was shown.
+    until: the end of the token, NEVER where a key was shown. voucher: the signing key that it is
+    good by, None where a key was shown.
     """
 
     account: str = DEFAULT_ACCOUNT
@@ -90,6 +91,7 @@ class Caller:
     allowance: Allowance = FREE
     limit: Limit = WHOLE
     until: int = NEVER
+    voucher: bytes | None = field(default=None, repr=False, compare=False)
 
     def permits(self, content: Content) -> bool:
         """Tell whether the caller may send what the content says."""

@@ -84,9 +84,11 @@ class Porter:
 
     def welcome(self, caller: Caller, now: int) -> bool:
         """Tell whether whoever was let in would be let in still."""
+        if now >= caller.until or caller.voucher not in {None, *self._signer.keys}:
+            return False
         if caller.key_id is None:
-            return now < caller.until and not self.keyring.required
-        return now < caller.until and self.keyring.good(caller.key_id) is not None
+            return not self.keyring.required
+        return self.keyring.good(caller.key_id) is not None
 
     def signed_in(self, request: HTTPServerRequest) -> Caller | None:
         """Return whose browser asks, None where nobody is signed in there."""
