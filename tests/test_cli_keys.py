@@ -197,6 +197,15 @@ def secret_in(database: Path) -> bytes:
     return bytes(value)
 
 
+def test_a_leaked_key_is_revoked_by_its_own_text(run: Run) -> None:
+    secret = run("keys", "create", "--name", "shop").stdout.strip()
+
+    result = run("keys", "revoke", secret)
+
+    assert result.stdout.startswith(f"{id_in(secret)} (shop) ")
+    assert shown(run, str(id_in(secret)))["status"] == "revoked"
+
+
 def test_the_signing_key_is_rotated_and_the_last_one_kept(run: Run, tmp_path: Path) -> None:
     made(run)
     first = secret_in(tmp_path / "mail.db")

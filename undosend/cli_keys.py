@@ -146,9 +146,13 @@ def _request(method: str, path: str, body: Any = None) -> Any:
     return Request(method, path, body)
 
 
-def _path(key_id: str) -> str:
+def _path(given: str) -> str:
+    """Return where the key of this id is; a key's own text has it in it, and goes no further."""
     from urllib.parse import quote  # noqa: PLC0415
 
+    from undosend.domain.keys import id_in  # noqa: PLC0415
+
+    key_id = id_in(given) or given
     return f"/v1/keys/{quote(key_id, safe='')}"
 
 

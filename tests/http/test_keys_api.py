@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.http.service import Answer, Service
 from undosend.control import Answer as Told
@@ -479,3 +480,15 @@ async def test_without_any_key_the_first_one_can_be_made_here_and_is_needed_from
     assert first.status == 201
     assert (await service.get("/v1/keys")).status == 401
     assert (await Holder(service, first.json["key"]).call("GET", "/v1/keys")).status == 200
+
+
+@pytest.mark.parametrize("wrong", ["undosend_01_" + "s" * 60, "ann%40example.com"])
+async def test_what_an_operator_says_in_place_of_an_id_is_not_logged(
+    operator: OperatorDoor, wrong: str
+) -> None:
+    """It may be the key itself, or whose it is."""
+    with capture_logs() as lines:
+        assert (await told(operator, "POST", f"/v1/keys/{wrong}/revoke")).status == 404
+
+    (line,) = (line for line in lines if line["event"] == "operator")
+    assert line["path"] == "/v1/keys"

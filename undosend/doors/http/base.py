@@ -314,7 +314,7 @@ class Handler(Receiver):
             self.set_header("Allow", ", ".join(self._allowed()))
         kind = "json" if _only_json(self.request.headers.get("Accept", "")) else "problem+json"
         self.set_header("Content-Type", f"application/{kind}")
-        document = problem(error, base_url=self.base_url, instance=_told(self.request.path))
+        document = problem(error, base_url=self.base_url, instance=loggable(self.request.path))
         self.finish(to_json(document) + b"\n")
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -351,7 +351,7 @@ class NotFound(Handler):
         super().write_error(404)
 
 
-def _told(path: str) -> str:
+def loggable(path: str) -> str:
     """Return as much of the path as may stand in logs: up to an address or a right to undo."""
     told = [""]
     for part in path.split("/")[1:]:

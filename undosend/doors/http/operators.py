@@ -8,7 +8,7 @@ import structlog
 from tornado.routing import URLSpec
 from tornado.web import Application, RequestHandler, url
 
-from undosend.doors.http.base import Handler, NotFound
+from undosend.doors.http.base import Handler, NotFound, loggable
 from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.webhooks import WebhookDesk, webhook_routes
 from undosend.signing_key import SigningKey
@@ -52,7 +52,7 @@ class OperatorDoor(Application):
 def _log(handler: RequestHandler) -> None:
     request, status = handler.request, handler.get_status()
     if request.method != "GET":
-        log.info("operator", method=request.method, path=request.path, status=status)
+        log.info("operator", method=request.method, path=loggable(request.path), status=status)
 
 
 class ResumeHandler(Handler):
