@@ -257,3 +257,78 @@ def test_a_key_may_have_so_many_streams_and_no_more() -> None:
     assert len(streams) == 0
     with streams.one("a"):
         pass
+
+
+# Who takes no answer.
+
+
+def patience() -> list[asyncio.TimerHandle]:
+    """Return what would hang up on who takes nothing of an answer."""
+    scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+    return [
+        timer
+        for timer in scheduled
+        if not timer.cancelled() and getattr(timer._callback, "__name__", "") == "hang_up"
+    ]
+
+
+async def full_of_quotes(service: Service) -> str:
+    """Return the id of an email whose answer is more than a socket takes at once."""
+    quotes = '"' * 1_000_000
+    answer = await service.post("/v1/emails", letter(text=quotes, html=quotes))
+    return str(answer.json["id"])
+
+
+async def test_who_takes_no_answer_is_hung_up_on(service: Service) -> None:
+    """Else each such client would keep a few MiB here for ever."""
+    path = f"/v1/emails/{await full_of_quotes(service)}"
+    async with connected(service) as (reader, writer):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while not patience():  # noqa: ASYNC110 - the server tells nobody what was taken
+            await asyncio.sleep(0)
+        [timer] = patience()
+        assert timer.when() - asyncio.get_running_loop().time() > 100
+
+        come(timer)
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        octets = await reader.read()
+
+    assert 0 < len(octets) < 4_000_000
+    assert patience() == []
+
+
+async def test_who_takes_it_in_time_is_served_on(service: Service) -> None:
+    path = f"/v1/emails/{await full_of_quotes(service)}"
+    async with connected(service) as (reader, writer):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while not patience():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        octets = await reader.read()
+
+    assert octets.count(b"HTTP/1.1 200 OK") == 2
+    assert patience() == []
+
+
+async def test_who_stops_taking_a_message_is_hung_up_on(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [{"filename": f"{n}.bin", "content": encoded(b"x" * 8_000_000)} for n in range(2)]
+    email = await service.post("/v1/emails", letter(attachments=files))
+    before = service.server.connections
+    async with connected(service) as (reader, writer):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        monkeypatch.setattr(Pace, "more", lambda *_: 0)  # what is not taken at once is too late
+        path = f"/v1/emails/{email.json['id']}/raw"
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        while service.server.connections == before:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        while service.server.connections > before:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        octets = await reader.read()
+
+    assert 0 < len(octets) < 16_000_000

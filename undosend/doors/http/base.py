@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from undosend.doors.http.limits import Limits, Meter
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
 from undosend.doors.http.receiving import Receiver, let_go
+from undosend.doors.http.room import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -248,9 +250,10 @@ class Handler(Receiver):
         self.set_header("Content-Length", str(size))
         for chunk in chunks:
             self.write(chunk)
-            left = self.left()
-            await asyncio.wait((self.flush(), left), return_when=asyncio.FIRST_COMPLETED)
-            if left.done():
+            flushed, left, patience = self.flush(), self.left(), Pace().more(len(chunk))
+            await asyncio.wait((flushed, left), timeout=patience, return_when=FIRST_COMPLETED)
+            if left.done() or not flushed.done():
+                self.hang_up()
                 break
         del chunks  # an error of the connection holds on to this frame for a long time
 

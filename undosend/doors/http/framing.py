@@ -45,6 +45,15 @@ def comes_too_late(request: HTTPServerRequest) -> bool:
     return "ended" in vars(request.server_connection)
 
 
+def untaken(request: HTTPServerRequest) -> Future[None] | None:
+    """Return what is done when the client has taken the answer; None where it has already."""
+    connection = request.connection
+    if not isinstance(connection, HTTP1Connection):
+        return None
+    written: Future[None] | None = connection._pending_write  # noqa: SLF001 - nothing public tells
+    return None if written is None or written.done() else written
+
+
 @dataclass(frozen=True, slots=True)
 class Rest:
     """What is still to come of the body of a request that was refused before it had arrived.

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from typing import Any, ClassVar
 
+from tornado.concurrent import future_add_done_callback
 from tornado.http1connection import HTTP1Connection
 from tornado.web import RequestHandler, stream_request_body
 
@@ -182,6 +183,15 @@ class Receiver(RequestHandler):
         framing.last_one(self.request)
         self._waits_no_more()
         self._gives_back()
+        if taken := framing.untaken(self.request):
+            octets = int(self._headers.get("Content-Length", 0))
+            hang_up = asyncio.get_running_loop().call_later(Pace().more(octets), self.hang_up)
+            future_add_done_callback(taken, lambda _: hang_up.cancel())
+
+    def hang_up(self) -> None:
+        """Close the connection: of a client that takes nothing, what is written stays here."""
+        if isinstance(self.request.connection, HTTP1Connection):
+            self.request.connection.close()
 
     def on_connection_close(self) -> None:
         """Forget a client that left before its body had arrived, or its answer had come.
@@ -208,14 +218,11 @@ class Receiver(RequestHandler):
 
     def _hurry(self) -> None:
         """Close the connection when nothing more of the body has come for too long."""
-        connection = self.request.connection
-        if not isinstance(connection, HTTP1Connection):
-            return
         if (seconds := self._pace.more(self._arrived)) > 0:
             # HTTPServer's own body_timeout costs a tenth of a small request.
             self._hang_up = asyncio.get_running_loop().call_later(seconds, self._hurry)
         else:
-            connection.close()
+            self.hang_up()
 
     def _waits_no_more(self) -> None:
         if self._hang_up:

@@ -36,7 +36,7 @@ class Room:
 
 
 class Pace:
-    """How long a body may be on its way: 30 seconds, and more the more of it has come.
+    """How long a body may be on its way, in or out: 30 seconds, and more the more of it there is.
 
     It needs no clock: who waits for ``more`` seconds each time knows how many have passed.
     """
