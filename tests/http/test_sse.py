@@ -158,6 +158,32 @@ async def test_a_snapshot_is_whole_however_many_there_are(stored: Service) -> No
     assert len({email["id"] for email in shown["data"]}) == 300
 
 
+@pytest.mark.parametrize("query", ["?snapshot=1", "?last_event_id=ev_x"])
+async def test_who_is_cut_off_before_the_snapshot_was_whole_is_told_all_of_it(
+    service: Service, query: str
+) -> None:
+    """A browser comes again with the last id it was given, and keeps what it was told by then."""
+    email_id = await stages.held(service)
+    async with listening(service.url, query) as listener:
+        pass  # of which nothing but the beginning has been read
+
+    headers = {"Last-Event-ID": listener.cursor} if listener.cursor else {}
+    async with listening(service.url, query, headers) as again:
+        told = [await again.next()]
+        while told[-1].event != "snapshot":
+            told.append(await again.next())
+        assert again.cursor == told[-1].id != ""
+
+    assert [email["id"] for email in told[-1].json()["data"]] == [email_id]
+
+
+async def test_a_reset_moves_no_cursor_before_its_snapshot_is_whole(service: Service) -> None:
+    async with listening(service.url, headers={"Last-Event-ID": "ev_x"}) as listener:
+        reset = await listener.next()
+        assert (reset.event, listener.cursor) == ("reset", "")
+        assert (await listener.next()).id != ""
+
+
 @pytest.mark.parametrize(
     ("query", "sees"),
     [
@@ -277,7 +303,7 @@ async def test_a_stream_that_talks_does_not_ping(service: Service) -> None:
 
 
 @asynccontextmanager
-async def deaf(service: Service, query: str) -> AsyncIterator[None]:
+async def deaf(service: Service, query: str, header: str = "") -> AsyncIterator[socket.socket]:
     """Begin a stream, and read nothing of it but its head; hardly anything waits in between."""
     for listens in service.server._sockets.values():  # what connects to it has its buffers
         listens.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -287,10 +313,19 @@ async def deaf(service: Service, query: str) -> AsyncIterator[None]:
         line.setblocking(False)  # noqa: FBT003 - it has no name
         loop = asyncio.get_running_loop()
         await loop.sock_connect(line, (parts.hostname, parts.port))
-        head = f"GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n"
+        head = f"GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n{header}"
         await loop.sock_sendall(line, f"{head}Accept: text/event-stream\r\n\r\n".encode())
         assert (await loop.sock_recv(line, 12)) == b"HTTP/1.1 200"
-        yield
+        yield line
+
+
+async def drained(line: socket.socket) -> bytes:
+    """Read until the service hangs up."""
+    heard = b""
+    async with asyncio.timeout(PATIENCE):
+        while octets := await asyncio.get_running_loop().sock_recv(line, 65536):
+            heard += octets
+    return heard
 
 
 async def until(met: Any) -> None:

@@ -74,10 +74,12 @@ class EventStream:
     async def run(self, *, lost: bool, snapshot: bool) -> None:
         """Tell the feed, which has been started, until somebody has had enough.
 
-        lost: nobody knows where the client left off.
+        lost: nobody knows where the client left off. Who is owed a snapshot gets no id before it
+        is whole: cut off earlier, it comes again as it came, and is told all of it.
         """
+        owed = lost or snapshot
         try:
-            await self._say(b"retry: %d\n%b\n" % (RETRY_MILLISECONDS, self._id()))
+            await self._say(b"retry: %d\n%b\n" % (RETRY_MILLISECONDS, b"" if owed else self._id()))
             if lost:
                 await self._reset()
             elif snapshot:
@@ -108,7 +110,7 @@ class EventStream:
     async def _reset(self) -> None:
         """Tell that something was missed, then how everything stands, and go on from there."""
         await self._feed.start(None)
-        await self._say(b"event: reset\n%bdata: {}\n\n" % self._id())
+        await self._say(b"event: reset\ndata: {}\n\n")
         await self._tell_snapshot()
 
     async def _tell_snapshot(self) -> None:
