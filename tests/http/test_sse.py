@@ -473,6 +473,25 @@ async def test_a_stream_ends_when_its_key_is_revoked(service: Service) -> None:
         assert await listener.ended()
 
 
+async def test_a_snapshot_that_is_on_its_way_ends_when_its_key_is_revoked(
+    service: Service,
+) -> None:
+    """Also for who takes it too slowly to be ever without something to write."""
+    key, text = await service.keyring.create(Wish("x"))
+    mine = {"Authorization": f"Bearer {text}"}
+    letter = {"from": "ann@example.com", "to": "b@example.com", "text": "x", "delay_seconds": 600}
+    for _ in range(3):
+        await service.call("POST", "/v1/emails/batch", [letter] * 100, headers=mine)
+
+    async with deaf(service, "?snapshot=1", f"Authorization: Bearer {text}\r\n") as line:
+        await service.keyring.revoke(None, key.id)
+        service.clock.advance(1)
+        heard = await drained(line)
+
+    assert heard.count(b"em_") < 300
+    assert b"]}\n\n" not in heard
+
+
 async def test_a_stream_without_a_key_ends_when_keys_are_needed(service: Service) -> None:
     async with listening(service.url) as listener:
         await service.keyring.create(Wish("x"))

@@ -62,13 +62,11 @@ class EventStream:
 
     def beat(self, now: int) -> None:
         """Wake who has been quiet for long; hang up on who takes nothing, or may hear no more."""
+        self._unwelcome = self._unwelcome or not self._handler.welcome(now)
         if self._writing_since is not None:
             if now - self._writing_since >= STUCK_SECONDS * SECOND:
                 self._hang_up()
-        elif not self._handler.welcome(now):
-            self._unwelcome = True
-            self._feed.arrived.set()
-        elif self._quiet(now):
+        elif self._unwelcome or self._quiet(now):
             self._feed.arrived.set()
 
     async def run(self, *, lost: bool, snapshot: bool) -> None:
@@ -119,7 +117,8 @@ class EventStream:
         before = b""
         async with aclosing(self._feed.snapshot()) as pages:
             async for page in pages:
-                if self._left.done():
+                if self._left.done() or self._unwelcome:
+                    self._hang_up()  # nothing else ends an event that has begun
                     return
                 await self._say(_joined(page.emails, self._show, before))
                 before = b"," if page.emails or before else b""
