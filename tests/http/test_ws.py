@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.http import stages
 from tests.http.live import Talker, listening, talking
-from tests.http.service import PATIENCE, Service, serving
+from tests.http.service import PATIENCE, Service, letter, serving
 from tests.http.wire import connected
 from undosend.domain.access import Limit, Scope
 from undosend.domain.clock import SECOND
@@ -529,6 +529,12 @@ async def test_each_message_needs_its_scope(
     assert answer["status"] in {200, 404}
 
 
+async def held_by(service: Service, key: str) -> str:
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = await service.call("POST", "/v1/emails", letter(delay_seconds=60), headers=headers)
+    return str(answer.json["id"])
+
+
 async def limited(service: Service, seconds: int = 60) -> str:
     key, _ = await service.keyring.create(Wish("x"))
     caller = key.caller()
@@ -575,6 +581,20 @@ async def test_a_key_for_other_mail_does_not_take_the_place_of_a_token(service: 
         answer = await talker.asked(type="auth", token=text)
 
     assert answer["problem"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("type_", ["undo", "cancel", "send_now"])
+async def test_nothing_is_done_for_a_key_from_the_moment_on_when_it_is_revoked(
+    service: Service, type_: str
+) -> None:
+    key, text = await service.keyring.create(Wish("x"))
+    email_id = await held_by(service, text)
+    async with ready(service, headers={"Authorization": f"Bearer {text}"}) as talker:
+        await service.keyring.revoke(None, key.id)
+        answer = await talker.asked(type=type_, email_id=email_id)
+
+    assert answer["problem"]["code"] == "unauthorized"
+    assert (await service.spool.get("default", email_id)).row.version == 1
 
 
 async def test_a_line_ends_when_its_key_is_revoked(service: Service) -> None:

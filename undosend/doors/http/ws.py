@@ -205,7 +205,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
         if isinstance(message, Auth):
             await self._admit(message)
             return None
-        if not self._admitted:
+        if not self._admitted or not self.welcome(self.now):
             raise Unauthorized
         match message:
             case Act():
