@@ -698,6 +698,26 @@ async def test_a_key_has_so_many_streams_and_no_more(service: Service) -> None:
         assert len(service.desk.streams) == 2
 
 
+async def test_who_shows_another_key_is_counted_for_one_of_them_all_the_time(
+    service: Service,
+) -> None:
+    mine, full = await a_key(service), await a_key(service)
+    service.desk.streams._most = 1
+    async with (
+        ready(service, headers={"Authorization": f"Bearer {full}"}),
+        ready(service, headers={"Authorization": f"Bearer {mine}"}) as talker,
+    ):
+        refused = await talker.asked(type="auth", token=full)
+        assert len(service.desk.streams) == 2
+        again = await talker.asked(type="auth", token=mine)
+        other = await talker.asked(type="auth", token=await a_key(service))
+
+        assert refused["problem"]["code"] == "too_many_streams"
+        assert again == other == {"type": "ready"}
+        assert len(service.desk.streams) == 2
+    await until(lambda: len(service.desk.streams) == 0)
+
+
 async def test_a_message_counts_as_a_request_and_undo_apart(service: Service) -> None:
     _, text = await service.keyring.create(Wish("x", scopes=frozenset(Scope), rate_per_minute=3))
     async with ready(service, headers={"Authorization": f"Bearer {text}"}) as talker:
