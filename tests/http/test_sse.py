@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -253,6 +254,21 @@ async def test_after_a_restore_old_cursors_are_too_new(service: Service) -> None
 
     async with listening(service.url, f"?last_event_id={ahead}") as listener:
         assert await types(listener, 2) == ["reset", "snapshot"]
+
+
+async def test_a_cursor_from_before_a_restore_is_too_old_however_far_the_log_has_come(
+    service: Service,
+) -> None:
+    for _ in range(3):
+        await stages.draft(service)
+    view = service.desk.view.events
+    before = replace(view, log=7).cursor("default", 2)
+    assert view.place("default", view.cursor("default", 2)) == 2
+
+    async with listening(service.url, f"?last_event_id={before}") as listener:
+        assert await types(listener, 2) == ["reset", "snapshot"]
+    page = await service.get(f"/v1/events?after={before}")
+    assert (page.status, page.problem) == (410, "cursor_expired")
 
 
 @pytest.mark.parametrize(
