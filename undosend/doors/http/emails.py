@@ -9,7 +9,7 @@ from types import MappingProxyType
 from undosend.domain.access import Scope
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Content, Email
-from undosend.domain.errors import FieldError, InvalidEmail
+from undosend.domain.errors import FieldError, InvalidEmail, Unauthorized
 from undosend.domain.rules import violations
 from undosend.domain.submission import Submission
 from undosend.domain.told import Topic
@@ -119,6 +119,8 @@ class EmailHandler(OneEmail):
             if not news:
                 until = self.now + seconds * SECOND
                 await within(changes.arrived, until, self.desk.view.clock, self.left())
+                if not self.welcome(self.now):
+                    raise Unauthorized
                 email = await self.outbox.get(self.account, email_id)
         return self.show(email)
 
