@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,15 @@ from tests.http import stages
 from tests.http.live import Talker, listening, talking
 from tests.http.service import Service, serving
 from tests.test_openapi import COMPONENTS as SHARED
+from undosend.domain.ids import new_id
+from undosend.domain.told import Logged
 from undosend.doors.http.messages import _KINDS, message_of
 from undosend.hub import Hub
 from undosend.settings import data
 from undosend.spool.memory import MemorySpool
+from undosend.webhooks.message import announced, body_of, of_endpoint
+from undosend.webhooks.port import TEST, Claimed, Delivery, Endpoint, Reason, Secret
+from undosend.webhooks.sign import new_secret, signature_headers
 
 CONTRACT = data("api-spec") / "asyncapi.yaml"
 DOCUMENT = yaml.safe_load(CONTRACT.read_bytes())
@@ -46,8 +52,13 @@ SCHEMAS = {**SHARED["schemas"], **local(OURS["schemas"])}
 
 def fits(payload: Any, message: str) -> None:
     """Fail where the payload is not what the message says."""
-    schema = local(OURS["messages"][message]["payload"])
-    OAS31Validator({**schema, "components": {"schemas": SCHEMAS}}).validate(payload)
+    fits_schema(payload, OURS["messages"][message]["payload"])
+
+
+def fits_schema(value: Any, described: Any) -> None:
+    """Fail where the value is not what the schema says."""
+    schema = local(described)
+    OAS31Validator({**schema, "components": {"schemas": SCHEMAS}}).validate(value)
 
 
 def examples() -> Iterator[Any]:
@@ -190,6 +201,28 @@ async def test_what_is_said_over_a_websocket_is_described(service: Service) -> N
 
     described = {r["$ref"] for r in DOCUMENT["operations"]["answer"]["messages"]}
     assert {name.rpartition("/")[2] for name in described} == said
+
+
+async def test_what_is_posted_to_webhooks_is_described(service: Service) -> None:
+    view, now = service.desk.view.events, service.clock.now()
+    secrets = (Secret(new_secret()),)
+    endpoint = Endpoint(
+        new_id("wh", now), "default", "https://x.example/", "", (), secrets, now, now
+    )
+    disabled = replace(endpoint, disabled_at=now, disabled_reason=Reason.GONE)
+    posted: list[tuple[Delivery, Logged | None]]
+    posted = [(of_endpoint(TEST, endpoint, endpoint, now), None)]
+    posted += [(one, None) for one in announced(disabled, [endpoint])]
+    email_id = await stages.partially_sent(service)
+    for line in await service.spool.history("default", email_id):
+        posted.append((replace(posted[0][0], type=line.type, data=None), line))
+
+    for delivery, event in posted:
+        body = body_of(Claimed(delivery, endpoint, event), view.event)
+        fits(json.loads(body or b""), "happened" if event else "aboutWebhook")
+    headers = signature_headers("msg_1", 1, b"", [secrets[0].text])
+    fits_schema(dict(headers), OURS["schemas"]["Signed"])
+    assert len(posted) == 5
 
 
 async def test_it_is_served_where_everybody_finds_it(service: Service) -> None:

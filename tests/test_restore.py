@@ -127,3 +127,28 @@ async def test_where_the_file_cannot_be_written_it_goes_on(tmp_path: Path) -> No
     row = a_row(State.HELD)
     await spool.add([(an_email(row), ())])
     assert (await spool.change(a_change(Event.UNDO, row))).state is State.DRAFT
+
+
+async def log_of(folder: Path, spool: MemorySpool, *, after_restore: bool = False) -> int:
+    guard = Guard(folder / "mail.db")
+    await guard.watch_over(spool, after_restore=after_restore)
+    return guard.log
+
+
+@pytest.mark.parametrize("state", [State.HELD, State.SENT])
+async def test_the_log_of_an_older_copy_is_another_one_from_then_on(
+    tmp_path: Path, state: State
+) -> None:
+    """Also where nothing waits: who comes again with an old cursor has heard other things."""
+    spool = await known(tmp_path)
+    assert await log_of(tmp_path, spool) == await log_of(tmp_path, spool) == 0
+    older = a_spool()
+    await older.secret("epoch", await spool.secret("epoch", b""))
+    await filled(older, state, emails=2)
+
+    log = await log_of(tmp_path, older)
+
+    assert log > 0
+    await filled(older)
+    assert await log_of(tmp_path, older) == log
+    assert await log_of(tmp_path, older, after_restore=True) not in {0, log}

@@ -154,7 +154,7 @@ async def running(
             keep=round(settings.content_days * _DAY),
             counted=metrics.content_deleted,
         )
-        shown = EventView(store.signing_key.signer).event
+        shown = EventView(store.signing_key.signer, store.guard.log).event
         telling = make_telling(ground, store.spool.database, shown, leaves)
         await telling.deliverer.recover()
         sockets = _bind(settings.host, settings.port)

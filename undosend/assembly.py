@@ -169,7 +169,7 @@ def make_door(
         desk=Desk(
             outbox,
             core.drafts,
-            View(clock, signer),
+            View(clock, signer, store.guard.log),
             ground.hub,
             Once(outbox),
             tokens,

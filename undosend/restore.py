@@ -24,6 +24,7 @@ from undosend.spool.port import Spool
 log = structlog.get_logger(__name__)
 
 _KEEP_SECONDS = 5
+_LOG_BITS = 62
 _TODO = (
     "Nothing is sent until you say `undosend resume`; everything else works. Look at what is held "
     "or retrying, cancel or undo what has left already, then resume."
@@ -39,20 +40,33 @@ class Epoch:
 
 
 class Guard:
-    """What lies beside the database, outside of any backup of it."""
+    """What lies beside the database, outside of any backup of it.
+
+    log: the number of its event log, another one after each restore: what is told under the
+    numbers of its lines is not what was told under them before.
+    """
 
     def __init__(self, database: Path) -> None:
         file = database.resolve()
         self.epoch = file.with_name(f"{file.name}.epoch")
+        self.log = 0
         self._kept: Epoch | None = None
 
     async def watch_over(self, spool: Spool, *, after_restore: bool) -> None:
-        """Pause the spool where it may have been restored, and know it from now on."""
+        """Pause the spool where it may have been restored, and know it from now on.
+
+        Without waiting mail it goes on at once, with a new number for its log.
+        """
         fresh = secrets.token_hex(16)
         id_ = (await spool.secret("epoch", fresh.encode())).decode()
-        why = "It was started with --after-restore."
-        if after_restore or (why := await self._doubt(spool, id_, new=id_ == fresh)):
+        why = await self._doubt(spool, id_, new=id_ == fresh)
+        if after_restore:
+            why = "It was started with --after-restore."
+        if why:
+            await spool.replace_secret("log", str(secrets.randbits(_LOG_BITS)).encode())
+        if after_restore or (why and await _waits(spool)):
             await spool.pause(f"{why} {_TODO}")
+        self.log = int(await spool.secret("log", b"0"))
         if paused := (await spool.agenda()).paused:
             log.warning("paused", reason=paused)
         await self.keep(spool)
@@ -79,11 +93,8 @@ class Guard:
                 await self.keep(spool)
 
     async def _doubt(self, spool: Spool, id_: str, *, new: bool) -> str:
-        """Return why the database may be a restored one, if so; one without waiting mail never."""
-        agenda, told = await spool.agenda(), await spool.last_told()
-        if agenda.due_at == NEVER and agenda.lease_until == NEVER:
-            return ""
-        kept = _read(self.epoch)
+        """Return why the database may be a restored one, if so."""
+        kept, told = _read(self.epoch), await spool.last_told()
         if kept is None:
             if new:  # nobody has ever started with it
                 return ""
@@ -99,6 +110,12 @@ class Guard:
                 f"{told}, and was at {kept.told} already."
             )
         return ""
+
+
+async def _waits(spool: Spool) -> bool:
+    """Tell whether there is mail that could be sent again."""
+    agenda = await spool.agenda()
+    return agenda.due_at != NEVER or agenda.lease_until != NEVER
 
 
 def _read(path: Path) -> Epoch | None:

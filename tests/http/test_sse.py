@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -158,6 +159,32 @@ async def test_a_snapshot_is_whole_however_many_there_are(stored: Service) -> No
     assert len({email["id"] for email in shown["data"]}) == 300
 
 
+@pytest.mark.parametrize("query", ["?snapshot=1", "?last_event_id=ev_x"])
+async def test_who_is_cut_off_before_the_snapshot_was_whole_is_told_all_of_it(
+    service: Service, query: str
+) -> None:
+    """A browser comes again with the last id it was given, and keeps what it was told by then."""
+    email_id = await stages.held(service)
+    async with listening(service.url, query) as listener:
+        pass  # of which nothing but the beginning has been read
+
+    headers = {"Last-Event-ID": listener.cursor} if listener.cursor else {}
+    async with listening(service.url, query, headers) as again:
+        told = [await again.next()]
+        while told[-1].event != "snapshot":
+            told.append(await again.next())
+        assert again.cursor == told[-1].id != ""
+
+    assert [email["id"] for email in told[-1].json()["data"]] == [email_id]
+
+
+async def test_a_reset_moves_no_cursor_before_its_snapshot_is_whole(service: Service) -> None:
+    async with listening(service.url, headers={"Last-Event-ID": "ev_x"}) as listener:
+        reset = await listener.next()
+        assert (reset.event, listener.cursor) == ("reset", "")
+        assert (await listener.next()).id != ""
+
+
 @pytest.mark.parametrize(
     ("query", "sees"),
     [
@@ -229,6 +256,21 @@ async def test_after_a_restore_old_cursors_are_too_new(service: Service) -> None
         assert await types(listener, 2) == ["reset", "snapshot"]
 
 
+async def test_a_cursor_from_before_a_restore_is_too_old_however_far_the_log_has_come(
+    service: Service,
+) -> None:
+    for _ in range(3):
+        await stages.draft(service)
+    view = service.desk.view.events
+    before = replace(view, log=7).cursor("default", 2)
+    assert view.place("default", view.cursor("default", 2)) == 2
+
+    async with listening(service.url, f"?last_event_id={before}") as listener:
+        assert await types(listener, 2) == ["reset", "snapshot"]
+    page = await service.get(f"/v1/events?after={before}")
+    assert (page.status, page.problem) == (410, "cursor_expired")
+
+
 @pytest.mark.parametrize(
     "query", ["after=x", "limit=5", "nonsense=1", "snapshot=yes", "types=x", "email=x", "group="]
 )
@@ -277,7 +319,7 @@ async def test_a_stream_that_talks_does_not_ping(service: Service) -> None:
 
 
 @asynccontextmanager
-async def deaf(service: Service, query: str) -> AsyncIterator[None]:
+async def deaf(service: Service, query: str, header: str = "") -> AsyncIterator[socket.socket]:
     """Begin a stream, and read nothing of it but its head; hardly anything waits in between."""
     for listens in service.server._sockets.values():  # what connects to it has its buffers
         listens.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -287,10 +329,19 @@ async def deaf(service: Service, query: str) -> AsyncIterator[None]:
         line.setblocking(False)  # noqa: FBT003 - it has no name
         loop = asyncio.get_running_loop()
         await loop.sock_connect(line, (parts.hostname, parts.port))
-        head = f"GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n"
+        head = f"GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n{header}"
         await loop.sock_sendall(line, f"{head}Accept: text/event-stream\r\n\r\n".encode())
         assert (await loop.sock_recv(line, 12)) == b"HTTP/1.1 200"
-        yield
+        yield line
+
+
+async def drained(line: socket.socket) -> bytes:
+    """Read until the service hangs up."""
+    heard = b""
+    async with asyncio.timeout(PATIENCE):
+        while octets := await asyncio.get_running_loop().sock_recv(line, 65536):
+            heard += octets
+    return heard
 
 
 async def until(met: Any) -> None:
@@ -436,6 +487,25 @@ async def test_a_stream_ends_when_its_key_is_revoked(service: Service) -> None:
         service.clock.advance(1)
 
         assert await listener.ended()
+
+
+async def test_a_snapshot_that_is_on_its_way_ends_when_its_key_is_revoked(
+    service: Service,
+) -> None:
+    """Also for who takes it too slowly to be ever without something to write."""
+    key, text = await service.keyring.create(Wish("x"))
+    mine = {"Authorization": f"Bearer {text}"}
+    letter = {"from": "ann@example.com", "to": "b@example.com", "text": "x", "delay_seconds": 600}
+    for _ in range(3):
+        await service.call("POST", "/v1/emails/batch", [letter] * 100, headers=mine)
+
+    async with deaf(service, "?snapshot=1", f"Authorization: Bearer {text}\r\n") as line:
+        await service.keyring.revoke(None, key.id)
+        service.clock.advance(1)
+        heard = await drained(line)
+
+    assert heard.count(b"em_") < 300
+    assert b"]}\n\n" not in heard
 
 
 async def test_a_stream_without_a_key_ends_when_keys_are_needed(service: Service) -> None:

@@ -53,6 +53,22 @@ async def edit(service: Service, email_id: str, text: str = "calmer") -> None:
     assert answer.status == 200
 
 
+async def test_who_is_let_in_no_longer_when_it_comes_is_told_nothing(patient: Patient) -> None:
+    email_id = await stages.draft(patient)
+    key, text = await patient.keyring.create(Wish("x"))
+    _, other = await patient.keyring.create(Wish("y"))
+    asked = patient.asked(email_id, Authorization=f"Bearer {text}")
+    await patient.waiting()
+
+    await patient.keyring.revoke(None, key.id)
+    answer = await patient.call(
+        "POST", f"/v1/emails/{email_id}/send", headers={"Authorization": f"Bearer {other}"}
+    )
+
+    assert answer.status == 202
+    assert (await asked).problem == "unauthorized"
+
+
 async def test_the_answer_comes_with_the_change(patient: Patient) -> None:
     email_id = await stages.draft(patient)
     asked = patient.asked(email_id)

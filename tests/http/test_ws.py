@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.http import stages
 from tests.http.live import Talker, listening, talking
-from tests.http.service import PATIENCE, Service, serving
+from tests.http.service import PATIENCE, Service, letter, serving
 from tests.http.wire import connected
 from undosend.domain.access import Limit, Scope
 from undosend.domain.clock import SECOND
@@ -536,6 +536,12 @@ async def test_each_message_needs_its_scope(
     assert answer["status"] in {200, 404}
 
 
+async def held_by(service: Service, key: str) -> str:
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = await service.call("POST", "/v1/emails", letter(delay_seconds=60), headers=headers)
+    return str(answer.json["id"])
+
+
 async def limited(service: Service, seconds: int = 60) -> str:
     key, _ = await service.keyring.create(Wish("x"))
     caller = key.caller()
@@ -582,6 +588,20 @@ async def test_a_key_for_other_mail_does_not_take_the_place_of_a_token(service: 
         answer = await talker.asked(type="auth", token=text)
 
     assert answer["problem"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("type_", ["undo", "cancel", "send_now"])
+async def test_nothing_is_done_for_a_key_from_the_moment_on_when_it_is_revoked(
+    service: Service, type_: str
+) -> None:
+    key, text = await service.keyring.create(Wish("x"))
+    email_id = await held_by(service, text)
+    async with ready(service, headers={"Authorization": f"Bearer {text}"}) as talker:
+        await service.keyring.revoke(None, key.id)
+        answer = await talker.asked(type=type_, email_id=email_id)
+
+    assert answer["problem"]["code"] == "unauthorized"
+    assert (await service.spool.get("default", email_id)).row.version == 1
 
 
 async def test_a_line_ends_when_its_key_is_revoked(service: Service) -> None:
@@ -704,6 +724,26 @@ async def test_a_key_has_so_many_streams_and_no_more(service: Service) -> None:
     await until(lambda: len(service.desk.streams) == 0)
     async with ready(service, headers=headers), ready(service, headers=headers):
         assert len(service.desk.streams) == 2
+
+
+async def test_who_shows_another_key_is_counted_for_one_of_them_all_the_time(
+    service: Service,
+) -> None:
+    mine, full = await a_key(service), await a_key(service)
+    service.desk.streams._most = 1
+    async with (
+        ready(service, headers={"Authorization": f"Bearer {full}"}),
+        ready(service, headers={"Authorization": f"Bearer {mine}"}) as talker,
+    ):
+        refused = await talker.asked(type="auth", token=full)
+        assert len(service.desk.streams) == 2
+        again = await talker.asked(type="auth", token=mine)
+        other = await talker.asked(type="auth", token=await a_key(service))
+
+        assert refused["problem"]["code"] == "too_many_streams"
+        assert again == other == {"type": "ready"}
+        assert len(service.desk.streams) == 2
+    await until(lambda: len(service.desk.streams) == 0)
 
 
 async def test_a_message_counts_as_a_request_and_undo_apart(service: Service) -> None:

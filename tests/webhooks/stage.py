@@ -39,7 +39,6 @@ class FakeSender:
     def __init__(self) -> None:
         self.sent: list[Request] = []
         self.says: dict[str, Say] = {}
-        self.running = 0
         self.most_running: dict[str, int] = {}
         self._gates: dict[str, asyncio.Event] = {}
         self._now: dict[str, int] = {}
@@ -51,6 +50,11 @@ class FakeSender:
     def let_go(self, url: str) -> None:
         """Let them go on."""
         self._gates.pop(url).set()
+
+    @property
+    def running(self) -> int:
+        """Return how many requests run."""
+        return sum(self._now.values())
 
     def running_at(self, url: str) -> int:
         """Return how many requests run to the URL."""

@@ -153,6 +153,27 @@ async def test_many_dead_receivers_leave_room_for_those_that_answer() -> None:
         await running
 
 
+async def test_receivers_that_take_their_time_leave_room_for_everybody_elses_first() -> None:
+    """They fail nothing, and are as many as an account may have."""
+    scene = Scene()
+    slow = [(await scene.endpoint(f"slow{number}")).url for number in range(20)]
+    for url in slow:
+        scene.sender.hang(url)
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(scene.deliverer.run())
+        await scene.hold(20)
+        await until(lambda: scene.sender.running >= schedule.ALL - schedule.FIRSTS)
+        await scene.endpoint("good")
+        await scene.hold(3)
+
+        await until(lambda: len(scene.sender.bodies(GOOD)) == 3)
+
+        assert min(map(scene.sender.running_at, slow)) >= 1
+        await scene.deliverer.stop(0)
+        await running
+
+
 async def test_one_that_fails_gets_one_request_at_a_time() -> None:
     scene = Scene()
     await scene.endpoint("bad")

@@ -21,7 +21,8 @@ Tell: TypeAlias = Callable[[Logged], Mapping[str, Any]]
 def body_of(claimed: Claimed, tell: Tell) -> bytes | None:
     """Return what the receiver is to read, None where the event was forgotten.
 
-    Told from the stored event alone, so that a repeat has the same octets.
+    Told from the stored event alone, so that a repeat has the same octets, as long as the email's
+    content is kept: what the log quotes of people goes with that.
     """
     delivery = claimed.delivery
     if claimed.event is not None:

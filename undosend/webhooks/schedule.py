@@ -31,6 +31,13 @@ A receiver that hangs is failing after one time-out: from then on it holds one p
 its kind never hold the places of those that answer.
 """
 
+FIRSTS = 32
+"""Places that only an endpoint without any other may take.
+
+Receivers that answer well, but take their time, fail nothing: all of one account's together must
+leave room for everybody else's first.
+"""
+
 _JITTER = 0.1
 _LONGEST_REST = 24 * 3600
 _ROW_ENDS_AFTER = 36 * 3600 * SECOND
@@ -85,8 +92,9 @@ def chosen(
             ranked.append((nth[candidate.webhook_id], candidate.due_at, candidate))
     room, failing_room = ALL - sum(in_hand.values()), FAILING_ALL - failing_in_hand
     taken: list[str] = []
-    for _, _, candidate in sorted(ranked, key=lambda one: one[:2]):
-        if len(taken) < room and (failing_room > 0 or not candidate.failing):
+    for place, _, candidate in sorted(ranked, key=lambda one: one[:2]):
+        free = room - len(taken) - (FIRSTS if place > 1 else 0)
+        if free > 0 and (failing_room > 0 or not candidate.failing):
             failing_room -= candidate.failing
             taken.append(candidate.id)
     return taken

@@ -49,11 +49,12 @@ class View:
 
     clock: Clock
     signer: Signer
+    log: int = 0
 
     @property
     def events(self) -> EventView:
         """Return how events are shown."""
-        return EventView(self.signer)
+        return EventView(self.signer, self.log)
 
     def email(self, shown: Email, base_url: str, caller: Caller = _ANYONE) -> dict[str, Any]:
         """Return the whole email; to who may not read, where it stands and nothing of it."""

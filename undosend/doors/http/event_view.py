@@ -1,7 +1,7 @@
 """How an event looks to clients, the same everywhere, and the cursors that name its place.
 
-A cursor is signed for its account, so that nobody makes one up. It holds two numbers, because a
-line's own one is no safe place in every store (docs/decisions.md); with SQLite the first is 0.
+A cursor is signed for its account, so that nobody makes one up. It holds two numbers: that of the
+log, because a restored database tells other things under the same numbers, and the line's.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ FILTERS = frozenset({"email", "group", "sender", "types"})
 """What a client names its topic with."""
 
 _PREFIX = "ev_"
-_PLACE = re.compile(r"0\.(0|[1-9][0-9]{0,18})")
+_PLACE = re.compile(r"(0|[1-9][0-9]{0,18})\.(0|[1-9][0-9]{0,18})")
+_NOWHERE = -1
+"""What no log knows any more (CursorExpired)."""
+
 _LONGEST_GROUP = 256
 
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """Events as clients see them."""
+    """Events as clients see them. log: which one it is, since the last restore."""
 
     signer: Signer
+    log: int = 0
 
     def event(self, line: Logged) -> dict[str, Any]:
         """Return what one line of the log tells."""
@@ -64,15 +68,20 @@ class EventView:
 
     def cursor(self, account: str, seq: int) -> str:
         """Return the place behind that line, in characters that stand as they are anywhere."""
-        return _PREFIX + self.signer.sign(_purpose(account), f"0.{seq}")
+        return _PREFIX + self.signer.sign(_purpose(account), f"{self.log}.{seq}")
 
     def place(self, account: str, cursor: str) -> int | None:
-        """Return the line that the cursor is behind; None where it is not one of ours."""
+        """Return the line that the cursor is behind; None where it is not one of ours.
+
+        One of the log that a restore took the place of leads to where no log begins.
+        """
         if not cursor.startswith(_PREFIX):
             return None
         text = self.signer.read(_purpose(account), cursor.removeprefix(_PREFIX))
         match = _PLACE.fullmatch(text or "")
-        return int(match[1]) if match else None
+        if match is None:
+            return None
+        return int(match[2]) if int(match[1]) == self.log else _NOWHERE
 
 
 def topic_of(account: str, given: Mapping[str, str | None]) -> Topic:

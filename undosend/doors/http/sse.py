@@ -62,22 +62,22 @@ class EventStream:
 
     def beat(self, now: int) -> None:
         """Wake who has been quiet for long; hang up on who takes nothing, or may hear no more."""
+        self._unwelcome = self._unwelcome or not self._handler.welcome(now)
         if self._writing_since is not None:
             if now - self._writing_since >= STUCK_SECONDS * SECOND:
                 self._hang_up()
-        elif not self._handler.welcome(now):
-            self._unwelcome = True
-            self._feed.arrived.set()
-        elif self._quiet(now):
+        elif self._unwelcome or self._quiet(now):
             self._feed.arrived.set()
 
     async def run(self, *, lost: bool, snapshot: bool) -> None:
         """Tell the feed, which has been started, until somebody has had enough.
 
-        lost: nobody knows where the client left off.
+        lost: nobody knows where the client left off. Who is owed a snapshot gets no id before it
+        is whole: cut off earlier, it comes again as it came, and is told all of it.
         """
+        owed = lost or snapshot
         try:
-            await self._say(b"retry: %d\n%b\n" % (RETRY_MILLISECONDS, self._id()))
+            await self._say(b"retry: %d\n%b\n" % (RETRY_MILLISECONDS, b"" if owed else self._id()))
             if lost:
                 await self._reset()
             elif snapshot:
@@ -108,7 +108,7 @@ class EventStream:
     async def _reset(self) -> None:
         """Tell that something was missed, then how everything stands, and go on from there."""
         await self._feed.start(None)
-        await self._say(b"event: reset\n%bdata: {}\n\n" % self._id())
+        await self._say(b"event: reset\ndata: {}\n\n")
         await self._tell_snapshot()
 
     async def _tell_snapshot(self) -> None:
@@ -117,7 +117,8 @@ class EventStream:
         before = b""
         async with aclosing(self._feed.snapshot()) as pages:
             async for page in pages:
-                if self._left.done():
+                if self._left.done() or self._unwelcome:
+                    self._hang_up()  # nothing else ends an event that has begun
                     return
                 await self._say(_joined(page.emails, self._show, before))
                 before = b"," if page.emails or before else b""

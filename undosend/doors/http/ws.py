@@ -205,7 +205,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
         if isinstance(message, Auth):
             await self._admit(message)
             return None
-        if not self._admitted:
+        if not self._admitted or not self.welcome(self.now):
             raise Unauthorized
         match message:
             case Act():
@@ -242,8 +242,11 @@ class SocketHandler(MailHandler, WebSocketHandler):
     def _let_in_as(self, caller: Caller) -> None:
         """Count the connection for the caller's key, and what said so. Raises RateLimited."""
         self._charge(caller, undo=False)
-        self._counted.close()
-        self._counted.enter_context(self.desk.streams.one(caller.key_id))
+        if not self._admitted or caller.key_id != self.caller.key_id:
+            with ExitStack() as anew:  # who is refused is counted on as before
+                anew.enter_context(self.desk.streams.one(caller.key_id))
+                self._counted.close()
+                self._counted.push(anew.pop_all())
         self.caller, self._admitted = caller, True
 
     def _charge(self, caller: Caller, *, undo: bool) -> None:
