@@ -19,6 +19,10 @@ FAR_OFF = {
     "GET /v1/emails/{id}/attachments/{attachment_id}",
     "DELETE /v1/emails/{id}/attachments/{attachment_id}",
     "GET /v1/ws",  # it takes a handshake
+    "POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver",
+    "GET /dev/inbox/{entry_id}",
+    "GET /dev/inbox/{entry_id}/html",
+    "GET /dev/inbox/{entry_id}/attachments/{number}",
 }
 """Calls to which only several right steps lead, so that luck decides; test_reachable needs none."""
 

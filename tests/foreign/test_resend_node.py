@@ -366,4 +366,4 @@ def test_an_unknown_id_is_told_as_such(node: Node, call: str, email_id: str) -> 
     error = node.error(f"emails.{call}", update if call == "update" else email_id)
 
     assert (error["statusCode"], error["name"]) == (404, "not_found")
-    assert email_id in error["message"]
+    assert (email_id in error["message"]) is email_id.startswith("em_"), "others may be anything"

@@ -318,4 +318,5 @@ def test_an_unknown_id_is_told_as_such(call: str, email_id: str) -> None:
 
     assert refused.value.code == 404
     assert refused.value.error_type == "not_found"
-    assert email_id in refused.value.message
+    told = refused.value.message
+    assert (email_id in told) is email_id.startswith("em_"), "others may be anything"
