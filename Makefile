@@ -26,7 +26,7 @@ run: setup ## Serve on http://127.0.0.1:8000 with an SQLite file and a developme
 	@exec $(BIN)/undosend serve --dev $(ARGS)
 
 test: setup $(NODE_READY) ## Run every test, or some: make test ARGS=tests/domain
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal)
 
 test-ui: setup $(NODE_READY) ## Run the page's tests in a Chromium: make test-ui ARGS='-k toast'
 	$(BIN)/python -m pytest tests/ui $(ARGS)

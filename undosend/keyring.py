@@ -90,12 +90,9 @@ class Keyring:
 
     async def create(self, wish: Wish) -> tuple[Key, str]:
         """Make a key, and return it with its text, which cannot be told again."""
-        now = self._clock.now()
-        key_id, text, digest = new_secret(now)
-        asked = {name: getattr(wish, name) for name in Wish.__slots__}
-        key = Key(id=key_id, digest=digest, created_at=now, **asked)
+        key, text = self._new(wish)
         await self._store.add(key)
-        self._keys[key_id] = key
+        self._keys[key.id] = key
         return key, text
 
     async def rotate(self, account: str | None, key_id: str, overlap: int) -> tuple[Key, str]:
@@ -107,13 +104,19 @@ class Keyring:
         old = self.get(account, key_id)
         if not old.good(self._clock.now()):
             raise KeyEnded(key_id)
-        asked = {name: getattr(old, name) for name in Wish.__slots__}
-        new, text = await self.create(Wish(**asked))
+        new, text = self._new(Wish(**{name: getattr(old, name) for name in Wish.__slots__}))
         ends = self._clock.now() + overlap
-        await self._store.expire(key_id, at=ends)
+        await self._store.succeed(new, key_id, at=ends)
+        self._keys[new.id] = new
         old = self._keys[key_id]  # it may have been revoked since
         self._keys[key_id] = replace(old, expires_at=min(old.expires_at, ends))
         return new, text
+
+    def _new(self, wish: Wish) -> tuple[Key, str]:
+        now = self._clock.now()
+        key_id, text, digest = new_secret(now)
+        asked = {name: getattr(wish, name) for name in Wish.__slots__}
+        return Key(id=key_id, digest=digest, created_at=now, **asked), text
 
     async def revoke(self, account: str | None, key_id: str) -> Key:
         """Let the key be none from now on. Raises KeyNotFound."""

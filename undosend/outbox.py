@@ -251,11 +251,12 @@ class Outbox(Reading):
         """Move the held email's release.
 
         Raises:
-            InvalidEmail: the time cannot be.
+            InvalidEmail: the time cannot be. SenderNotAllowed.
         """
 
         def moved(email: Email) -> tuple[Change, Rewrite]:
             self._cover(email.row)
+            self._permit(email.content)
             # In any other state it is refused for that, whatever its expiry.
             expires_at = email.row.expires_at if email.row.state is State.HELD else NEVER
             now = self._clock.now()
@@ -275,7 +276,9 @@ class Outbox(Reading):
         version: int | None = None,
         receipt: Receipt | None = None,
     ) -> Email:
-        """Release the held email at once."""
+        """Release the held email at once. Raises SenderNotAllowed."""
+        if self._caller.bounded:  # whom it is from does not change while it is held
+            self._permit((await self.get(account, email_id)).content)
         now = self._clock.now()
         rewrite = Rewrite(receipt=self._signed(receipt, email_id))
         return await self._fire(

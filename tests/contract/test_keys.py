@@ -11,6 +11,7 @@ import pytest
 from tests.contract.samples import NOW, an_id
 from tests.contract.stores import _open, unheard
 from undosend.domain.access import Scope
+from undosend.domain.errors import Unavailable
 from undosend.domain.keys import Key
 from undosend.spool.key_port import KeyStore, Use
 from undosend.spool.memory_keys import MemoryKeys
@@ -69,14 +70,27 @@ async def test_a_key_is_revoked_once(store: KeyStore) -> None:
 
 
 async def test_a_key_expires_earlier_and_never_later(store: KeyStore) -> None:
-    key = a_key()
+    key, second, third = a_key(), a_key(), a_key()
     await store.add(key)
 
-    await store.expire(key.id, at=NOW + 200)
-    assert list(await store.all()) == [key]
+    await store.succeed(second, key.id, at=NOW + 200)
+    assert list(await store.all()) == [key, second]
 
-    await store.expire(key.id, at=NOW + 50)
-    assert list(await store.all()) == [replace(key, expires_at=NOW + 50)]
+    await store.succeed(third, key.id, at=NOW + 50)
+    assert list(await store.all()) == [replace(key, expires_at=NOW + 50), second, third]
+
+
+async def test_who_cannot_be_succeeded_keeps_its_time(store: KeyStore) -> None:
+    """Both or neither: else a key would be good whose text nobody has heard."""
+    key = a_key()
+    await store.add(key)
+    if isinstance(store, MemoryKeys):
+        return  # it never fails
+
+    with pytest.raises(Unavailable):
+        await store.succeed(replace(a_key(), id=key.id), key.id, at=NOW + 50)
+
+    assert list(await store.all()) == [key]
 
 
 async def test_uses_of_a_day_add_up_and_another_day_begins_anew(store: KeyStore) -> None:

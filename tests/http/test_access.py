@@ -263,6 +263,20 @@ async def test_a_draft_of_another_key_is_not_sent_in_its_name(house: House) -> N
     assert (await house.ask("POST", f"{where}/send", None, key)).status == 202
 
 
+async def test_mail_of_another_key_is_not_hurried_in_its_name(house: House) -> None:
+    key = await house.keyed(senders=("example.com",))
+    theirs = letter(from_="ceo@other.example", delay_seconds=60)
+    held = (await house.ask("POST", "/v1/emails", theirs)).json
+    where = f"/v1/emails/{held['id']}"
+
+    now = await house.ask("POST", f"{where}/send-now", None, key)
+    moved = await house.ask("PATCH", where, {"delay_seconds": 1}, key)
+
+    assert now.problem == moved.problem == "sender_not_allowed"
+    assert (await house.ask("GET", where)).json["release_at"] == held["release_at"]
+    assert (await house.ask("POST", f"{where}/undo", None, key)).status == 200
+
+
 @pytest.mark.parametrize(
     "from_",
     [

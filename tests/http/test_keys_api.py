@@ -14,7 +14,7 @@ from undosend.control import Answer as Told
 from undosend.control import Request
 from undosend.domain.access import EVERY, Scope
 from undosend.domain.clock import SECOND, ManualClock, rfc3339
-from undosend.domain.keys import digest_of
+from undosend.domain.keys import Key, digest_of
 from undosend.doors.http import operators
 from undosend.doors.http.keys import KeyDesk
 from undosend.doors.http.operators import OperatorDoor, operator_routes
@@ -319,9 +319,9 @@ class Meanwhile(MemoryKeys):
 
     keyring: Keyring
 
-    async def expire(self, key_id: str, *, at: int) -> None:
-        await self.keyring.revoke(None, key_id)
-        await super().expire(key_id, at=at)
+    async def succeed(self, key: Key, old_id: str, *, at: int) -> None:
+        await self.keyring.revoke(None, old_id)
+        await super().succeed(key, old_id, at=at)
 
 
 async def test_a_key_that_is_revoked_during_its_rotation_stays_so() -> None:

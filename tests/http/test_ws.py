@@ -358,6 +358,14 @@ async def test_a_message_of_the_full_length_is_taken(service: Service) -> None:
         assert (await talker.hear())["status"] == 404
 
 
+async def test_a_flood_of_pings_ends_the_line_as_well(service: Service) -> None:
+    async with ready(service) as talker:
+        for _ in range(ws.MOST_MESSAGES + 5):
+            await talker.line.ping()
+
+        assert await talker.closed() == 1008
+
+
 async def test_a_flood_of_messages_ends_the_line_and_does_nothing_more(service: Service) -> None:
     email_id = await stages.held(service)
     async with talking(service.url) as talker:

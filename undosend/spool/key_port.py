@@ -31,8 +31,8 @@ class KeyStore(Protocol):
     async def revoke(self, key_id: str, *, at: int) -> None:
         """Let the key be none from then on; one that is revoked already stays as it is."""
 
-    async def expire(self, key_id: str, *, at: int) -> None:
-        """Let the key expire then, if it would not have before."""
+    async def succeed(self, key: Key, old_id: str, *, at: int) -> None:
+        """Keep a new key, and let the old one expire then, if it would not have before."""
 
     async def note(self, uses: Sequence[Use]) -> None:
         """Add what was used; a use on another day than the last counts from nothing."""

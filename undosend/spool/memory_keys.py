@@ -29,10 +29,11 @@ class MemoryKeys:
         if key.revoked_at is None:
             self._keys[key_id] = replace(key, revoked_at=at)
 
-    async def expire(self, key_id: str, *, at: int) -> None:
-        """Let the key expire then, if it would not have before."""
-        key = self._keys[key_id]
-        self._keys[key_id] = replace(key, expires_at=min(key.expires_at, at))
+    async def succeed(self, key: Key, old_id: str, *, at: int) -> None:
+        """Keep a new key, and let the old one expire then, if it would not have before."""
+        old = self._keys[old_id]
+        self._keys[old_id] = replace(old, expires_at=min(old.expires_at, at))
+        await self.add(key)
 
     async def note(self, uses: Sequence[Use]) -> None:
         """Add what was used; a use on another day than the last counts from nothing."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -13,8 +13,9 @@ from undosend.domain.access import Scope
 from undosend.domain.keys import Key
 from undosend.spool.database import Database
 from undosend.spool.dialect import Types
+from undosend.spool.group_commit import Kind
 from undosend.spool.key_port import Use
-from undosend.spool.session import Ask
+from undosend.spool.session import Ask, Session
 from undosend.spool.tables import keys
 
 _values = attrgetter(*(column.name for column in keys.columns))
@@ -36,6 +37,7 @@ class SqlKeys:
         )
         earlier = case((keys.c.expires_at < at, keys.c.expires_at), else_=at)
         self._expire = done(update(keys).values(expires_at=earlier).where(mine))
+        self._succession: Kind[tuple[Key, str, int], None] = Kind(self._succeed)
         before = case((keys.c.used_day == used.c.day, keys.c.used), else_=0)
         self._note = done(
             update(keys)
@@ -49,23 +51,35 @@ class SqlKeys:
 
     async def add(self, key: Key) -> None:
         """Keep a new key."""
-        given = dict(zip((column.name for column in keys.columns), _values(key), strict=True))
-        given["scopes"] = json.dumps(sorted(key.scopes))
-        given["senders"] = None if key.senders is None else json.dumps(key.senders)
-        await self._database.write(Ask(self._add, given=given))
+        await self._database.write(Ask(self._add, given=_given_of(key)))
 
     async def revoke(self, key_id: str, *, at: int) -> None:
         """Let the key be none from then on; one that is revoked already stays as it is."""
         await self._database.write(Ask(self._revoke, given={"id": key_id, "at": at}))
 
-    async def expire(self, key_id: str, *, at: int) -> None:
-        """Let the key expire then, if it would not have before."""
-        await self._database.write(Ask(self._expire, given={"id": key_id, "at": at}))
+    async def succeed(self, key: Key, old_id: str, *, at: int) -> None:
+        """Keep a new key, and let the old one expire then, if it would not have before."""
+        await self._database.writer.submit(self._succession, (key, old_id, at))
+
+    async def _succeed(
+        self, session: Session, wishes: Sequence[tuple[Key, str, int]]
+    ) -> Sequence[None]:
+        for key, old_id, at in wishes:
+            await session.fetch(self._expire, id=old_id, at=at)
+            await session.fetch(self._add, **_given_of(key))
+        return [None] * len(wishes)
 
     async def note(self, uses: Sequence[Use]) -> None:
         """Add what was used; a use on another day than the last counts from nothing."""
         lines = [(use.key_id, use.at, use.day, use.emails) for use in uses]
         await self._database.write(Ask(self._note, lines))
+
+
+def _given_of(key: Key) -> Mapping[str, Any]:
+    given = dict(zip((column.name for column in keys.columns), _values(key), strict=True))
+    given["scopes"] = json.dumps(sorted(key.scopes))
+    given["senders"] = None if key.senders is None else json.dumps(key.senders)
+    return given
 
 
 def _key_of(values: Sequence[Any]) -> Key:

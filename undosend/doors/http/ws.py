@@ -137,6 +137,11 @@ class SocketHandler(MailHandler, WebSocketHandler):
         else:
             await self._take(message)
 
+    def on_ping(self, data: bytes) -> None:  # noqa: ARG002 - that it came is all
+        """Count it: the protocol answers each, and so each costs."""
+        if self.ws_connection is not None and self._are_too_many():
+            self.close(1008, f"At most {MOST_MESSAGES} messages in a second.")
+
     async def _take(self, message: str) -> None:
         try:
             value = decode(bytearray(message.encode()))
