@@ -48,7 +48,6 @@ MODULES = {
             "inbox",
             "later",
             "mail",
-            "shortcuts",
         )
     },
     "/ui/app.css": "text/css; charset=UTF-8",
@@ -152,15 +151,14 @@ async def test_every_origin_may_load_the_modules(service: Service, path: str) ->
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-LATER = {f"/ui/{name}.js" for name in ("detail", "door", "inbox", "later", "shortcuts")}
+LATER = {f"/ui/{name}.js" for name in ("detail", "door", "inbox", "later")}
 """What the browser loads when somebody opens it, and not before."""
 
 
-async def test_the_page_weighs_less_than_100_kilobytes_when_it_opens(service: Service) -> None:
+async def test_the_whole_page_weighs_less_than_100_kilobytes(service: Service) -> None:
     sizes = {path: len((await service.get(path)).body) for path in ["/", *MODULES]}
 
-    assert sum(size for path, size in sizes.items() if path not in LATER) < 100_000, sizes
-    assert sum(sizes.values()) < 115_000, sizes
+    assert sum(sizes.values()) < 100_000, sizes
 
 
 async def test_what_is_loaded_later_is_imported_later(service: Service) -> None:

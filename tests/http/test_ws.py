@@ -707,6 +707,20 @@ async def test_a_browser_that_is_signed_in_has_to_name_its_origin(service: Servi
         assert (await talker.asked(type="unsubscribe"))["status"] == 200
 
 
+async def test_a_page_of_a_named_origin_does_not_act_for_who_is_signed_in_here() -> None:
+    hub, named = Hub(), "http://localhost:8200"  # of our site: the browser sends the cookie along
+    async with serving(MemorySpool(hub.publish), hub, origins=frozenset({named})) as service:
+        key, shown = await service.keyring.create(Wish("x"))
+        session = service.desk.tokens.session(key.caller(), service.clock.now() + 60 * SECOND)
+        cookie = {"Cookie": f"undosend_session={session}"}
+        async with talking(service.url, headers=cookie, origin=named) as talker:
+            await talker.say(type="unsubscribe")
+            assert await talker.closed() == 4401
+        async with talking(service.url, headers=cookie, origin=named) as talker:
+            await talker.say(type="auth", token=shown)
+            await talker.ready()
+
+
 async def test_an_unknown_parameter_is_refused(service: Service) -> None:
     answer = await service.call("GET", "/v1/ws?nonsense=1", headers=HANDSHAKE)
 

@@ -31,7 +31,7 @@ def test_what_other_programs_send_shows_up_and_counts_down(ann: Person) -> None:
 def test_a_window_is_told_from_a_schedule(ann: Person) -> None:
     held(ann, "In May", scheduled_at="2026-12-05T09:00:00+01:00")
 
-    expect(ann.row("In May")).to_contain_text("Scheduled for")
+    expect(ann.row("In May")).to_contain_text("Leaves")
     expect(ann.row("In May")).not_to_contain_text("more")
 
 

@@ -157,7 +157,7 @@ def test_a_time_is_sent_with_the_offset_it_has_there(visit: Visit) -> None:
     asked = sent.value.post_data or ""
     assert re.search(r'"scheduled_at":"....-..-..T08:00:00-0[23]:30"', asked)
     expect(ann.toast).to_contain_text("Will be sent to bob@example.com")
-    expect(ann.row("Later")).to_contain_text("Scheduled for")
+    expect(ann.row("Later")).to_contain_text("Leaves")
 
 
 def test_a_time_that_passed_is_refused_in_the_dialog(ann: Person) -> None:

@@ -49,7 +49,6 @@ UI = (
     "later.js",
     "mail.js",
     "mark.svg",
-    "shortcuts.js",
     "undo-toast.js",
     "undosend.js",
 )

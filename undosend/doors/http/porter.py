@@ -63,14 +63,18 @@ class Porter:
             raise InsufficientScope(needed)
         return caller
 
-    def greet(self, request: HTTPServerRequest, ticket: str | None = None) -> Caller | None:
+    def greet(
+        self, request: HTTPServerRequest, ticket: str | None = None, *, session: bool = True
+    ) -> Caller | None:
         """Return who connects, None where one has yet to say who it is.
+
+        session: a cookie may tell it. Browsers send it for pages of other origins of our site, too.
 
         Raises:
             Unauthorized, Forbidden.
         """
         self.admit(request, None)
-        caller = self._shown(request, ticket)
+        caller = self._shown(request, ticket, session=session)
         if caller is None and self.keyring.required and "Authorization" in request.headers:
             raise Unauthorized
         return Caller() if caller is None and not self.keyring.required else caller
@@ -99,7 +103,9 @@ class Porter:
         """Return what a page of ours says with its session, and no other page can know."""
         return self._signer.sign("xsrf", _known_by(session))
 
-    def _shown(self, request: HTTPServerRequest, ticket: str | None) -> Caller | None:
+    def _shown(
+        self, request: HTTPServerRequest, ticket: str | None, *, session: bool = True
+    ) -> Caller | None:
         """Return whose key, token, ticket or session the request shows, if it is a good one."""
         if "Authorization" in request.headers:
             text = _text_of(request.headers["Authorization"])
@@ -110,7 +116,7 @@ class Porter:
             if (caller := self.tokens.redeem(ticket)) is None:
                 raise Unauthorized
             return caller
-        caller = self.signed_in(request)
+        caller = self.signed_in(request) if session else None
         if caller:
             self._must_be_our_page(request)
         return caller

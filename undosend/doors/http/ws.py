@@ -102,7 +102,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
         if self.outbox.draining:
             raise Draining
         with self._counted:
-            if caller := self._known(lambda porter: porter.greet(self.request, ticket)):
+            ours = self._is_ours(self.request.headers.get("Origin", ""))
+            if caller := self._known(lambda p: p.greet(self.request, ticket, session=ours)):
                 self._let_in_as(caller)
             with self.desk.pulse.beating(self), self.desk.hub.staying(self._leave):
                 await self._serve()
@@ -176,9 +177,11 @@ class SocketHandler(MailHandler, WebSocketHandler):
             )
 
     def _may_call(self, origin: str) -> bool:
-        host = urlsplit(origin).netloc.lower()
+        return self._is_ours(origin) or origin in self._origins
+
+    def _is_ours(self, origin: str) -> bool:
         ours = {self.request.host.lower(), self.request.headers.get("Host", "").lower()}
-        return host in ours or origin in self._origins
+        return urlsplit(origin).netloc.lower() in ours
 
     def _leave(self) -> None:
         self.close(1001, "The service is stopping.")

@@ -1,433 +1,420 @@
 // The composer: writes a draft, saves it while one types, and hands it over.
-import { UndosendError } from "./undosend.js";
-import { addresses, button, copier, curl, h, icon, lasting, named, octets, put, unique, when } from "./dom.js";
+import { UndosendError, named } from "./undosend.js";
+import { addresses, back, bare, button, copier, curl, fileRow, h, icon, lasting, octets, put, unique, when, wrong } from "./dom.js";
 
 const QUIET = 700, LONGEST = 4000, PEOPLE = ["to", "cc", "bcc"];
 const DELAYS = [0, 5, 10, 20, 30, 60, 120, 300, 900, 3600];
 const FROM = "undosend.from", DELAY = "undosend.delay";
 
+const capital = (name) => name[0].toUpperCase() + name.slice(1);
+
 // A field of addresses, each a chip.
 class Chips {
-   all = [];
+	all = [];
 
-  constructor(label, changed) {
-    const id = unique();
-    this.changed = changed;
-    this.input = h("input", { id, type: "text", autocomplete: "off", spellcheck: "false", inputmode: "email", autocapitalize: "none" });
-    this.list = h("ul", { class: "chips" });
-    this.wrong = h("p", { class: "wrong", id: `${id}w`, role: "alert" });
-    this.input.setAttribute("aria-describedby", `${id}w`);
-    this.more = h("span", { class: "more" });
-    this.element = h("div", { class: "field" }, h("label", { htmlFor: id }, label), h("div", { class: "holds", onclick: (e) => e.target === e.currentTarget && this.input.focus() }, this.list, this.input), this.more, this.wrong);
-    this.input.addEventListener("keydown", (e) => this.#key(e));
-    this.input.addEventListener("input", () => { if (/[,;\n]\s*$/.test(this.input.value) && !/"[^"]*$/.test(this.input.value)) this.take(); else this.changed(); });
-    this.input.addEventListener("blur", () => this.take());
-    this.input.addEventListener("paste", (e) => {
-      const found = addresses(e.clipboardData?.getData("text") ?? "");
-      if (found.length < 2) return;
-      e.preventDefault();
-      this.input.value = `${this.input.value} ${found.shift()}`.trim();
-      this.take();
-      this.#add(found);
-    });
-  }
+	constructor(label, changed) {
+		const id = unique();
+		this.changed = changed;
+		this.input = h("input", { id, type: "text", autocomplete: "off", spellcheck: "false", inputmode: "email", "aria-describedby": `${id}w` });
+		this.list = h("ul.chips");
+		this.wrong = wrong(`${id}w`);
+		this.more = h("span.more");
+		this.element = h("div.field", h("label", { for: id }, label), h("div.holds", { onclick: (e) => e.target === e.currentTarget && this.input.focus() }, this.list, this.input), this.more, this.wrong);
+		this.input.addEventListener("keydown", (e) => this.#key(e));
+		this.input.addEventListener("input", () => { if (/[,;\n]\s*$/.test(this.input.value) && !/"[^"]*$/.test(this.input.value)) this.take(); else this.changed(); });
+		this.input.addEventListener("blur", () => this.take());
+		this.input.addEventListener("paste", (e) => {
+			const text = e.clipboardData?.getData("text") ?? "";
+			if (addresses(text).length < 2) return;
+			e.preventDefault();
+			this.input.value += ` ${text.replace(/[\r\n]+/g, ",")}`;
+			this.take();
+		});
+	}
 
-  get value() { return this.all.filter((chip) => !chip.wrong).map((chip) => chip.text); }
-  set value(texts) { this.all = texts.map((text) => ({ text, wrong: "" })); this.#draw(); }
-  get empty() { return !this.all.length && !this.input.value.trim(); }
+	get value() { return this.all.filter((chip) => !chip.wrong).map((chip) => chip.text); }
+	set value(texts) {
+		this.all = texts.map((text) => ({ text }));
+		this.input.value = "";
+		this.tell();
+	}
+	get bad() { return this.all.some((chip) => chip.wrong); }
+	get empty() { return !this.all.length && !this.input.value.trim(); }
 
-  // Make what was typed a chip.
-  take() {
-    const typed = addresses(this.input.value);
-    this.input.value = "";
-    if (typed.length) this.#add(typed);
-  }
+	// Make what was typed chips, each address once.
+	take() {
+		const typed = addresses(this.input.value);
+		this.input.value = "";
+		if (!typed.length) return;
+		for (const text of typed) if (!this.all.some((chip) => chip.text.toLowerCase() === text.toLowerCase())) this.all.push({ text });
+		this.tell();
+		this.changed();
+	}
 
-  mark(place, wrong) {
-    const chip = this.all.filter((one) => !one.wrong)[place];
-    if (chip) chip.wrong = wrong;
-    else this.said = wrong;
-    return chip;
-  }
+	// Mark one of those that `value` names.
+	mark(place, words) {
+		const chip = this.all.filter((one) => !one.wrong)[place];
+		if (chip) chip.wrong = words;
+		return chip;
+	}
 
-  // Show what was marked.
-  tell(wrong = "") {
-    const bad = this.all.filter((chip) => chip.wrong);
-    put(this.wrong, wrong || bad.map((chip) => `${chip.text}: ${chip.wrong}`).join(" "));
-    this.input.toggleAttribute("aria-invalid", Boolean(wrong || bad.length));
-    this.#draw();
-  }
+	tell(words = "") {
+		put(this.wrong, words || this.all.filter((chip) => chip.wrong).map((chip) => `${chip.text}: ${chip.wrong}`).join(" "));
+		this.input.toggleAttribute("aria-invalid", Boolean(words || this.bad));
+		put(this.list, this.all.map((chip, place) => h("li", { class: chip.wrong && "bad", title: chip.text },
+			h("button", { onclick: () => this.#remove(place, true), label: `Edit ${chip.text}` }, chip.wrong ? chip.text : named(chip.text)),
+			h("button.off", { onclick: () => this.#remove(place), label: `Remove ${chip.text}` }, "×"))));
+	}
 
-  #add(texts) {
-    const known = new Set(this.all.map((chip) => chip.text.toLowerCase()));
-    this.all.push(...texts.filter((text) => !known.has(text.toLowerCase())).map((text) => ({ text, wrong: "" })));
-    this.tell();
-    this.changed();
-  }
+	#remove(place, edit) {
+		const [chip] = this.all.splice(place, 1);
+		if (edit) { this.take(); this.input.value = chip.text; }
+		this.tell();
+		this.changed();
+		this.input.focus();
+	}
 
-  #remove(place, edit) {
-    const [chip] = this.all.splice(place, 1);
-    if (edit) { this.take(); this.input.value = chip.text; }
-    this.tell();
-    this.changed();
-    this.input.focus();
-  }
-
-  #key(e) {
-    if (e.isComposing || e.ctrlKey || e.metaKey) return;
-    if (e.key === "Enter" && this.input.value.trim()) { e.preventDefault(); this.take(); }
-    else if (e.key === "Backspace" && !this.input.value && this.all.length) { e.preventDefault(); this.#remove(this.all.length - 1, true); }
-  }
-
-  #draw() {
-    put(this.list, this.all.map((chip, place) => h("li", { class: chip.wrong ? "bad" : "", title: chip.text },
-      h("button", { onclick: () => this.#remove(place, true), "aria-label": `Edit ${chip.text}` }, chip.wrong ? chip.text : named(chip.text)),
-      h("button", { class: "off", onclick: () => this.#remove(place), "aria-label": `Remove ${chip.text}` }, "×"))));
-  }
+	#key(e) {
+		if (e.isComposing || e.ctrlKey || e.metaKey) return;
+		if (e.key === "Enter" && this.input.value.trim()) { e.preventDefault(); this.take(); }
+		else if (e.key === "Backspace" && !this.input.value && this.all.length) { e.preventDefault(); this.#remove(this.all.length - 1, true); }
+	}
 }
 
 export class Composer {
-  id = "";
-  #version = 0;
-   #kept = {};
-   #turns = Promise.resolve();
-   #quiet;
-  #since = 0;
-  #key = unique();
-  #uploads = 0;
-  #held = false;
+	id = "";
+	#version = 0;
+	#kept = {}; // as the server has it
+	#turns = Promise.resolve(); // one thing after the other
+	#quiet;
+	#since = 0;
+	#key = unique();
+	#uploads = 0;
+	#held = false;
 
-  constructor(app) {
-    this.app = app;
-    const changed = () => this.#changed(), input = (name,  more = {}) => h("input", { id: `c-${name}`, type: "text", autocomplete: "off", oninput: changed, "aria-describedby": `c-${name}-wrong`, ...more });
-    const field = (name,  label,  control) => h("div", { class: "field" }, h("label", { htmlFor: `c-${name}` }, label), control, h("p", { class: "wrong", id: `c-${name}-wrong`, role: "alert" }));
-    this.from = input("from", { list: "c-senders", inputmode: "email", placeholder: "you@example.com" });
-    this.subject = input("subject");
-    this.text = h("textarea", { id: "c-text", rows: 10, oninput: changed, "aria-label": "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
-    this.people = Object.fromEntries(PEOPLE.map((name) => [name, new Chips(name[0].toUpperCase() + name.slice(1), changed)]));
-    this.state = h("p", { class: "state", role: "status" });
-    this.title = h("h2", { tabindex: -1 });
-    this.bar = h("div", { class: "conflict", role: "alert", hidden: true });
-    this.wrong = h("p", { class: "wrong", id: "c-text-wrong", role: "alert" });
-    this.note = h("p", { class: "hint", hidden: true });
-    this.files = h("ul", { class: "files" });
-    this.picker = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Files", onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
-    this.delay = h("select", { "aria-label": "Time to undo", onchange: () => localStorage.setItem(DELAY, this.delay.value) });
-    this.sender = h("button", { class: "main send", onclick: () => this.send(), title: "Ctrl+Enter" }, "Send");
-    for (const [name, label] of [["cc", "Cc"], ["bcc", "Bcc"]]) this.people.to.more.append(h("button", { class: "bare", "data-more": name, onclick: () => { this.#show(name); this.people[name].input.focus(); } }, label));
-    this.element = h("section", { class: "composer", "aria-label": "Composer" },
-      h("header", {}, h("a", { class: "back bare", href: "#/outbox", "aria-label": "Back to the list" }, icon("back")), this.title, this.state), this.bar,
-      field("from", "From", this.from), h("datalist", { id: "c-senders" }), PEOPLE.map((name) => this.people[name].element), field("subject", "Subject", this.subject),
-      this.text, this.note, this.files, this.wrong, this.picker,
-      h("footer", {}, this.sender, h("label", { class: "delay" }, h("span", {}, "Undo for"), this.delay), button("clock", "Send later", () => this.#later()),
-        h("span", { class: "gap" }), button("clip", "Attach files", () => this.picker.click(), { bare: true }), copier(() => this.curl(), "Copy as curl", true), button("bin", "Discard draft", () => this.discard(), { bare: true })));
-    this.#listen();
-    this.#put(null);
-  }
+	constructor(app) {
+		this.app = app;
+		const changed = () => this.#changed();
+		const field = (name, more) => {
+			this[name] = h("input", { id: `c-${name}`, type: "text", dir: "auto", autocomplete: "off", "aria-describedby": `c-${name}-wrong`, oninput: () => { this.#about(name, ""); changed(); }, ...more });
+			return h("div.field", h("label", { for: `c-${name}` }, capital(name)), this[name], wrong(`c-${name}-wrong`));
+		};
+		const [from, subject] = [field("from", { list: "c-senders", inputmode: "email" }), field("subject")];
+		this.text = h("textarea", { id: "c-text", rows: 10, dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
+		this.people = Object.fromEntries(PEOPLE.map((name) => [name, new Chips(capital(name), changed)]));
+		this.state = h("p.state", { role: "status" });
+		this.title = h("h2", { tabindex: -1 });
+		this.bar = h("div.conflict", { role: "alert", hidden: true });
+		this.wrong = wrong("c-text-wrong");
+		this.note = h("p.hint");
+		this.files = h("ul.files");
+		this.picker = h("input", { type: "file", multiple: true, hidden: true, label: "Files", onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
+		// Not to be able to undo is for once.
+		this.delay = h("select", { label: "Time to undo", onchange: () => { if (this.delay.value > 0) localStorage[DELAY] = this.delay.value; } });
+		this.senders = h("datalist", { id: "c-senders" });
+		this.sender = h("button.main.send", { onclick: () => this.send(), title: "Ctrl+Enter" }, "Send");
+		for (const name of ["cc", "bcc"]) this.people.to.more.append(this.people[name].opener = h("button.bare", { onclick: () => { this.#show(name); this.people[name].input.focus(); } }, capital(name)));
+		this.element = h("section.composer", { label: "Composer" },
+			h("header", back("outbox"), this.title, this.state), this.bar,
+			from, this.senders, PEOPLE.map((name) => this.people[name].element), subject, this.text, this.note, this.files, this.wrong, this.picker,
+			h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => this.#later()), h("span.gap"),
+				bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
+		this.#listen();
+		this.#put(null);
+	}
 
-  #listen() {
-    this.element.addEventListener("keydown", (e) => {
-      if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey)) return;
-      e.preventDefault();
-      this.send();
-    });
-    const files = (data) => [...(data?.files ?? [])];
-    this.element.addEventListener("paste", (e) => { if (files(e.clipboardData).length) { e.preventDefault(); this.#attach(files(e.clipboardData)); } });
-    let over = 0;
-    const lit = (by) => { over = by ? over + by : 0; this.element.classList.toggle("over", over > 0); };
-    this.element.addEventListener("dragenter", (e) => { if (e.dataTransfer?.types.includes("Files")) { e.preventDefault(); lit(1); } });
-    this.element.addEventListener("dragover", (e) => { if (e.dataTransfer?.types.includes("Files")) e.preventDefault(); });
-    this.element.addEventListener("dragleave", () => over && lit(-1));
-    this.element.addEventListener("drop", (e) => { if (files(e.dataTransfer).length) { e.preventDefault(); lit(0); this.#attach(files(e.dataTransfer)); } });
-    document.addEventListener("visibilitychange", () => document.hidden && this.save());
-  }
+	#listen() {
+		const on = (type, act) => this.element.addEventListener(type, act), lit = (now) => this.element.classList.toggle("over", now);
+		on("keydown", (e) => {
+			if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey)) return;
+			e.preventDefault();
+			this.send();
+		});
+		const given = (e, data) => { if (data?.files.length) { e.preventDefault(); this.#attach([...data.files]); } };
+		on("paste", (e) => given(e, e.clipboardData));
+		on("drop", (e) => { lit(false); given(e, e.dataTransfer); });
+		on("dragover", (e) => { if (e.dataTransfer?.types.includes("Files")) { e.preventDefault(); lit(true); } });
+		on("dragleave", (e) => this.element.contains(e.relatedTarget) || lit(false));
+	}
 
-  // Take what the session allows.
-  settle() {
-    const { senders, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session;
-    const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), last = localStorage.getItem(DELAY);
-    put(this.delay, delays.map((s) => h("option", { value: `${s}` }, s ? lasting(s) : "not at all")));
-    this.delay.value = delays.map(String).includes(last ?? "") ? last : `${usual}`;
-    put((this.element.querySelector("datalist")), (senders ?? []).filter((s) => /^[^@]+@/.test(s)).map((s) => h("option", { value: s })));
-  }
+	settle() {
+		const { senders, dev, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session, last = Number(localStorage[DELAY]);
+		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = (senders ?? []).filter((s) => /^[^@]+@/.test(s));
+		put(this.delay, delays.map((s) => h("option", { value: s }, s ? lasting(s) : "not at all")));
+		this.delay.value = delays.includes(last) && last ? last : usual;
+		put(this.senders, addresses.map((s) => h("option", { value: s })));
+		this.usual = addresses[0] || (dev ? "you@example.com" : "");
+	}
 
-  #usualFrom() {
-    const { senders, dev } = this.app.session, named = (senders ?? []).filter((s) => /^[^@]+@/.test(s));
-    return localStorage.getItem(FROM) || named[0] || (dev ? "you@example.com" : "");
-  }
+	// Begin a new email; what was written stays a draft.
+	async fresh(focus = true) {
+		if (!(await this.#leave())) return;
+		this.#put(null);
+		this.from.value = localStorage[FROM] || this.usual;
+		this.#kept = this.#parts(); // a From of our own is nothing to save
+		if (focus) this.focus();
+	}
 
-  // Begin a new email; what was written stays a draft.
-  async fresh(focus = true) {
-    await this.#leave();
-    this.#put(null);
-    this.from.value = this.#usualFrom();
-    this.#kept = this.#parts(); // a From of our own is nothing to save
-    if (focus) this.focus();
-  }
+	async open(draft) {
+		if (!(await this.#leave())) return;
+		this.#put(draft);
+		this.focus();
+	}
 
-  // Go on with a draft.
-  async open(draft) {
-    await this.#leave();
-    this.#put(draft);
-    this.focus();
-  }
+	focus() { (this.people.to.empty ? this.people.to.input : this.subject.value ? this.text : this.subject).focus(); }
 
-  focus() { (this.people.to.empty ? this.people.to.input : this.subject.value ? this.text : this.subject).focus(); }
+	async #leave() {
+		this.#take();
+		if (this.#held) await this.#anew();
+		const saved = await this.save();
+		if (!saved) this.app.tell("What you are writing is not saved yet, so it stays here.", "Not saved");
+		else clearTimeout(this.#quiet);
+		return saved;
+	}
 
-  async #leave() {
-    await this.save();
-    clearTimeout(this.#quiet);
-  }
+	#put(email) {
+		this.id = email?.id ?? "";
+		this.#version = email?.version ?? 0;
+		this.#key = unique();
+		this.#held = false;
+		this.#since = this.#uploads = 0;
+		this.bar.hidden = true;
+		for (const name of ["from", "subject", "text"]) {
+			this[name].value = email?.[name] ?? "";
+			this[name].disabled = Boolean(email?.raw);
+		}
+		for (const name of PEOPLE) {
+			this.people[name].value = email?.[name] ?? [];
+			this.#show(name, name === "to" || email?.[name].length > 0);
+		}
+		this.#list(email?.attachments);
+		put(this.title, email ? "Draft" : "New email");
+		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
+		this.#clear();
+		this.#say(email ? `Saved ${when(email.updated_at)}` : "");
+		this.#kept = this.#parts();
+	}
 
-  #put(email) {
-    this.id = email?.id ?? "";
-    this.#version = email?.version ?? 0;
-    this.#key = unique();
-    this.#held = false;
-    this.#since = this.#uploads = 0;
-    this.bar.hidden = true;
-    this.from.value = email?.from ?? "";
-    this.subject.value = email?.subject ?? "";
-    this.text.value = email?.text ?? "";
-    for (const name of PEOPLE) {
-      this.people[name].input.value = "";
-      this.people[name].value = email?.[name] ?? [];
-      this.#show(name, name === "to" || this.people[name].all.length > 0);
-    }
-    put(this.files, (email?.attachments ?? []).map((file) => this.#file(file)));
-    this.title.textContent = email ? "Draft" : "New email";
-    const strange = Boolean(email?.raw);
-    for (const control of [this.from, this.subject, this.text]) control.disabled = strange;
-    this.note.hidden = !strange && !email?.html;
-    this.note.textContent = strange ? "Another program wrote this message. It stays as it is, and can be sent again." : "This email also has an HTML part, which stays as it is.";
-    this.#clear();
-    this.#say(email ? `Saved ${when(email.updated_at)}` : "");
-    this.#kept = this.#parts();
-  }
+	#show(name, on = true) {
+		this.people[name].element.hidden = !on;
+		if (name !== "to") this.people[name].opener.hidden = on;
+	}
 
-  #show(name, on = true) {
-    this.people[name].element.hidden = !on;
-    const more = (this.people.to.more.querySelector(`[data-more=${name}]`));
-    if (more) more.hidden = on;
-  }
+	// What can be saved; what is marked as wrong cannot.
+	#parts() {
+		const people = PEOPLE.map((name) => [name, this.people[name].value]);
+		return { from: this.#wrong("from") ? undefined : this.from.value.trim() || null, ...Object.fromEntries(people), subject: this.subject.value, text: this.text.value || (this.note.textContent ? null : "") };
+	}
 
-  #parts() {
-    return { from: this.from.value.trim() || null, ...Object.fromEntries(PEOPLE.map((name) => [name, this.people[name].value])), subject: this.subject.value, text: this.text.value || null };
-  }
+	#changes() {
+		return Object.fromEntries(Object.entries(this.#parts()).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(this.#kept[name])));
+	}
 
-  // What differs from what the server has.
-  #changes() {
-    const parts = this.#parts();
-    return Object.fromEntries(Object.entries(parts).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(this.#kept[name])));
-  }
+	#changed() {
+		this.#since ||= performance.now();
+		this.#key = unique();
+		this.#say("Not saved yet");
+		clearTimeout(this.#quiet);
+		this.#quiet = setTimeout(() => this.save(), Math.max(0, Math.min(QUIET, this.#since + LONGEST - performance.now())));
+	}
 
-  #changed() {
-    this.#since ||= performance.now();
-    this.#key = unique();
-    this.#say("Not saved yet");
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => this.save(), Math.max(0, Math.min(QUIET, this.#since + LONGEST - performance.now())));
-  }
+	#next(act) { return (this.#turns = this.#turns.then(act, act)); }
 
-  // Bring the server up to date.
-  save() { return (this.#turns = this.#turns.then(() => this.#save(), () => this.#save())); }
+	// Bring the server up to date; true where it is.
+	save() { return this.#next(() => this.#save()); }
 
-  async #save(again = true, whole = false) {
-    clearTimeout(this.#quiet);
-    const changes = whole ? this.#parts() : this.#changes(), { api } = this.app;
-    if (this.#held) return false;
-    this.#since = 0;
-    if (!Object.keys(changes).length && !(whole && !this.id)) { if (this.id) this.#say("Saved"); else this.#say(""); return true; }
-    this.#say("Saving…");
-    try {
-      const email = this.id ? await api.edit(this.id, changes, { version: this.#version }) : await api.draft(this.#parts(), { key: this.#key });
-      const made = !this.id;
-      this.id = email.id;
-      this.#version = email.version;
-      this.#kept = { ...this.#kept, ...changes };
-      if (made) { this.title.textContent = "Draft"; this.#kept = { ...this.#parts(), ...changes }; this.app.renamed(email.id); }
-      if (changes.from) localStorage.setItem(FROM, changes.from);
-      this.app.seen(email);
-      this.#clear(false);
-      this.#say(this.#bad() ? "Saved, but for what is marked" : `Saved ${when((email).updated_at)}`);
-      return true;
-    } catch (error) {
-      if (!(error instanceof UndosendError)) throw error;
-      if (error.status === 422 && this.#mark(error) && again) return this.#save(false, whole);
-      await this.#failed(error);
-      return false;
-    }
-  }
+	async #save(whole = false) {
+		clearTimeout(this.#quiet);
+		if (this.#held) return false;
+		const parts = this.#parts(), changes = whole ? parts : this.#changes(), made = !this.id, { api } = this.app;
+		this.#since = 0;
+		if (!whole && !Object.keys(changes).length) {
+			this.#say(this.id ? this.#saved() : "");
+			return true;
+		}
+		this.#say("Saving…");
+		try {
+			const email = made ? await api.draft(parts, { key: this.#key }) : await api.edit(this.id, changes, { version: this.#version });
+			this.id = email.id;
+			this.#version = email.version;
+			this.#kept = { ...(made ? parts : this.#kept), ...changes };
+			if (made) { put(this.title, "Draft"); this.app.renamed(email.id); }
+			if (changes.from) localStorage[FROM] = changes.from;
+			this.app.seen(email);
+			put(this.wrong);
+			this.#say(this.#saved(email.updated_at));
+			return true;
+		} catch (error) {
+			if (!(error instanceof UndosendError)) throw error;
+			if (this.#mark(error)) return this.#save(whole);
+			await this.#failed(error);
+			return false;
+		}
+	}
 
-  async #failed(error) {
-    this.#say("Not saved");
-    if ([404, 409, 412].includes(error.status)) return this.#elsewhere(await this.app.api.get(this.id).catch(() => null));
-    if (error.status === 0 || error.status >= 500) {
-      this.#say("Not saved: no connection. Trying again");
-      this.#quiet = setTimeout(() => this.save(), 3000);
-    } else if (error.status === 401) this.app.attempt(() => { throw error; });
-    else if (error.status !== 422) put(this.wrong, error.message);
-  }
+	#saved(at) { return this.#bad ? "Saved, but for what is marked" : `Saved ${when(at)}`.trim(); }
 
-  // Somebody else was faster; nothing of theirs or of ours is lost.
-  #elsewhere(email) {
-    if (email?.status === "draft") return this.#conflict("This draft was changed in another tab.", ["Take theirs", () => this.#theirs()], ["Keep mine", () => this.#mine()]);
-    const keep = ["Keep my text as a new draft", () => this.#anew()];
-    if (!email) return this.#conflict("This draft was deleted in another tab.", keep);
-    this.#conflict("This email was sent in another tab.", keep, ["Show it", () => { this.#put(null); this.app.go(`outbox/${email.id}`); }]);
-  }
+	async #failed(error) {
+		this.#say("Not saved");
+		if ([404, 409, 412].includes(error.status)) return this.app.attempt(async () => this.#elsewhere(error.status === 404 ? null : await this.app.api.get(this.id)));
+		if (error.status === 401) return this.app.attempt(() => { throw error; });
+		if (error.status > 0 && error.status < 500) return error.status !== 422 && put(this.wrong, error.message);
+		this.#say("Not saved: no connection. Trying again");
+		this.#quiet = setTimeout(() => this.save(), 3000);
+	}
 
-  #conflict(words, ...choices) {
-    this.#held = true;
-    this.bar.hidden = false;
-    put(this.bar, h("p", {}, words), choices.map(([label, choose]) => h("button", { class: "soft", onclick: () => this.app.attempt(async () => { this.#held = false; this.bar.hidden = true; await choose(); }) }, label)));
-  }
-  async #theirs() { this.#put(await this.app.api.get(this.id)); this.focus(); }
-  async #mine() {
-    const theirs = await this.app.api.get(this.id);
-    this.#version = theirs.version;
-    put(this.files, theirs.attachments.map((file) => this.#file(file)));
-    await this.#save(true, true);
-  }
-  async #anew() {
-    this.id = "";
-    this.#key = unique();
-    put(this.files);
-    await this.#save(true, true);
-  }
+	// Somebody else was faster; nothing of theirs or of ours is lost.
+	#elsewhere(email) {
+		const theirs = async () => { this.#put(await this.app.api.get(this.id)); this.focus(); }, show = async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); };
+		if (email?.status === "draft") this.#conflict("draft was changed", ["Take theirs", theirs], ["Keep mine", () => this.#mine()]);
+		else this.#conflict(email ? "email was sent" : "draft was deleted", ["Keep my text as a new draft", () => this.#anew()], email && ["Show it", show]);
+	}
 
-  // What is wrong, where it is wrong.
+	#conflict(what, ...choices) {
+		this.#held = true;
+		this.bar.hidden = false;
+		put(this.bar, h("p", `This ${what} in another tab.`), choices.map((choice) => choice && h("button.soft", { onclick: () => this.app.attempt(choice[1]) }, choice[0])));
+	}
 
-  #clear(chips = true) {
-    for (const name of ["from", "subject"]) this.#about(name, "");
-    put(this.wrong);
-    if (chips) for (const name of PEOPLE) this.people[name].tell();
-  }
-  #bad() { return PEOPLE.some((name) => this.people[name].all.some((chip) => chip.wrong)); }
+	async #mine() {
+		const { version, attachments } = await this.app.api.get(this.id);
+		this.#version = version;
+		this.#list(attachments);
+		await this.#go();
+	}
 
-  #about(name, words) {
-    const control = name === "from" ? this.from : this.subject;
-    control.toggleAttribute("aria-invalid", Boolean(words));
-    put((control.parentElement?.querySelector(".wrong")), words);
-  }
+	async #anew() {
+		this.id = "";
+		this.#list();
+		await this.#go();
+	}
 
-  // Show each error of the answer at its field.
-  #mark(error) {
-    let chips = 0;
-    const others = [], found = [...error.errors].sort((a, b) => (a.pointer < b.pointer ? 1 : -1));
-    this.#clear(false);
-    for (const { pointer, detail } of found) {
-      const [, name, place] = pointer.split("/");
-      if (PEOPLE.includes(name)) {
-        this.#show(name);
-        if (place !== undefined && this.people[name].mark(Number(place), detail)) chips += 1;
-        this.people[name].tell(place === undefined ? detail : "");
-      } else if (["from", "subject"].includes(name)) this.#about(name, detail);
-      else others.push(detail);
-    }
-    put(this.wrong, others.join(" "));
-    return chips === found.length && chips > 0;
-  }
+	async #go() {
+		this.#held = false;
+		this.bar.hidden = true;
+		this.#key = unique();
+		await this.#next(() => this.#save(true));
+	}
 
-  #say(words) { if (this.state.textContent !== words) this.state.textContent = words; }
+	#clear() {
+		for (const name of ["from", "subject"]) this.#about(name, "");
+		for (const name of PEOPLE) this.people[name].tell();
+		put(this.wrong);
+	}
 
-  // Attachments.
+	get #bad() { return this.#wrong("from") || PEOPLE.some((name) => this.people[name].bad); }
+	#wrong(name) { return this[name].hasAttribute("aria-invalid"); }
 
-  #attach(files) {
-    for (const file of files) {
-      const part = h("progress", { value: 0, max: 1, "aria-label": `Uploading ${file.name}` }), stop = new AbortController();
-      const row = h("li", { class: "going" }, icon("clip"), h("span", {}, file.name), part, button("x", `Stop ${file.name}`, () => { stop.abort(); row.remove(); }, { bare: true }));
-      this.files.append(row);
-      this.#uploads += 1;
-      this.#turns = this.#turns.then(() => this.#upload(file, row, part, stop.signal)).finally(() => (this.#uploads -= 1));
-    }
-  }
+	#about(name, words) {
+		this[name].toggleAttribute("aria-invalid", Boolean(words));
+		put(this[name].nextSibling, words);
+	}
 
-  async #upload(file, row, part, signal) {
-    const { api } = this.app;
-    try {
-      signal.throwIfAborted();
-      if (!(await this.#save(true, !this.id))) throw new Error("The draft could not be saved, so nothing was attached.");
-      const done = await api.attach(this.id, file, { version: this.#version, signal, progress: (now) => (part.value = now) });
-      this.#version = done.version;
-      row.replaceWith(this.#file(done.file));
-    } catch (error) {
-      if (signal.aborted) return this.#catchUp();
-      if (error.status === 412) await this.#failed(error);
-      row.className = "failed";
-      put(row, icon("unsent"), h("span", {}, file.name), h("small", {}, error.code === "too_large" ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
-        h("button", { class: "soft", onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), button("x", `Remove ${file.name}`, () => row.remove(), { bare: true }));
-    }
-  }
+	// Show each error at its field; true where the rest can be saved without those fields.
+	#mark(error) {
+		const errors = error.code === "sender_not_allowed" ? [{ pointer: "/from", detail: error.message }] : error.errors, others = [];
+		let left = 0;
+		// The last first, as each one marked is counted no more.
+		for (const { pointer, detail } of [...errors].sort((a, b) => b.pointer.localeCompare(a.pointer, "en", { numeric: true }))) {
+			const [, name, place] = pointer.split("/");
+			if (PEOPLE.includes(name)) {
+				this.#show(name);
+				if (place !== undefined && this.people[name].mark(Number(place), detail)) left += 1;
+				this.people[name].tell(place === undefined ? detail : "");
+			} else if (["from", "subject"].includes(name)) {
+				if (name === "from" && !this.#wrong(name) && this.from.value.trim()) left += 1;
+				this.#about(name, detail);
+			} else others.push(detail);
+		}
+		put(this.wrong, others.join(" "));
+		return left > 0 && left === errors.length;
+	}
 
-  // An upload that was stopped may have been whole.
-  async #catchUp() {
-    if (!this.id) return;
-    const email = await this.app.api.get(this.id);
-    this.#version = email.version;
-    for (const file of email.attachments) if (!this.files.querySelector(`[data-id="${file.id}"]`)) this.files.append(this.#file(file));
-  }
+	#say(words) { if (this.state.textContent !== words) put(this.state, words); }
 
-  #file(file) {
-    const off = () => (this.#turns = this.#turns.then(() => this.app.attempt(async () => {
-      this.#version = await this.app.api.detach(this.id, file.id, { version: this.#version });
-      row.remove();
-    })));
-    const row = h("li", { "data-id": file.id }, icon("clip"), h("span", {}, file.filename), h("small", {}, octets(file.size)), button("x", `Remove ${file.filename}`, off, { bare: true }));
-    return row;
-  }
+	#attach(files) {
+		for (const file of files) {
+			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }));
+			this.files.append(row);
+			this.#uploads += 1;
+			this.#next(() => this.#upload(file, row)).finally(() => (this.#uploads -= 1));
+		}
+	}
 
-  // Sending.
+	async #upload(file, row) {
+		try {
+			if (!(await this.#save(!this.id))) throw new Error("The draft could not be saved, so nothing was attached.");
+			const done = await this.app.api.attach(this.id, file, { version: this.#version });
+			this.#version = done.version;
+			row.replaceWith(this.#file(done.file));
+		} catch (error) {
+			if (error.status === 412) await this.#failed(error);
+			row.className = "failed";
+			put(row, icon("unsent"), h("span", file.name), h("small", error.code === "too_large" ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
+				h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => row.remove()));
+		}
+	}
 
-  // The draft as one call would send it.
-  curl() {
-    this.#take();
-    const parts = Object.fromEntries(Object.entries(this.#parts()).filter(([, value]) => value && value.length));
-    return this.files.children.length && this.id ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds: Number(this.delay.value) })
-      : curl.line("POST", "/v1/emails", { ...parts, delay_seconds: Number(this.delay.value) });
-  }
+	#list(files = []) { put(this.files, files.map((file) => this.#file(file))); }
 
-  #take() { for (const name of PEOPLE) this.people[name].take(); }
-  async #later() { (await import("./later.js")).pickTime("Send later", this.app.session.max_delay_seconds, async (scheduled_at) => { await this.send({ scheduled_at }); }); }
+	#file(file) {
+		const off = () => this.#next(() => this.app.attempt(async () => {
+			this.#version = await this.app.api.detach(this.id, file.id, { version: this.#version });
+			row.remove();
+		}));
+		const row = fileRow(file.filename, h("small", octets(file.size)), bare("x", `Remove ${file.filename}`, off));
+		return row;
+	}
 
-  async send(timing = { delay_seconds: Number(this.delay.value) }) {
-    if (this.sender.disabled) return;
-    this.#take();
-    this.sender.disabled = true;
-    put(this.sender, this.#uploads ? "Attaching…" : "Sending…");
-    try {
-      await this.#turns;
-      await (this.#turns = this.#turns.then(() => this.#send(timing)));
-    } finally {
-      this.sender.disabled = false;
-      put(this.sender, "Send");
-    }
-  }
+	// The draft as one call would send it.
+	curl() {
+		this.#take();
+		const delay_seconds = Number(this.delay.value), parts = Object.entries(this.#parts()).filter(([, value]) => value?.length);
+		return this.files.children.length && this.id ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds }) : curl.line("POST", "/v1/emails", { ...Object.fromEntries(parts), delay_seconds });
+	}
 
-  async #send(timing) {
-    const failed = (this.files.querySelector(".failed"));
-    if (failed) return put(this.wrong, "A file could not be attached. Try again, or remove it.");
-    if (this.#bad() || !(await this.#save(true, !this.id)) || this.#bad()) return this.element.querySelector("[aria-invalid]")?.focus();
-    try {
-      const email = await this.app.api.sendDraft(this.id, timing, { version: this.#version, key: this.#key });
-      if (this.from.value) localStorage.setItem(FROM, this.from.value.trim());
-      this.#put(null);
-      this.app.sent(email);
-    } catch (error) {
-      if (!(error instanceof UndosendError)) throw error;
-      if (error.status === 422) { this.#mark(error); this.element.querySelector("[aria-invalid]")?.focus(); }
-      else if (error.status === 0) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
-      else await this.#failed(error);
-    }
-  }
+	#take() { for (const name of PEOPLE) this.people[name].take(); }
+	async #later() { (await import("./later.js")).pickTime("Send later", this.app.session.max_delay_seconds, (scheduled_at) => this.send({ scheduled_at })); }
 
-  async discard() {
-    this.#turns = this.#turns.then(() => this.app.attempt(async () => {
-      const { id } = this;
-      this.#put(null);
-      if (id) { await this.app.api.remove(id); this.app.gone(id); }
-      this.app.go("drafts");
-    }));
-    await this.#turns;
-  }
+	async send(timing = { delay_seconds: Number(this.delay.value) }) {
+		if (this.sender.disabled) return;
+		this.#take();
+		this.sender.disabled = true;
+		put(this.sender, this.#uploads ? "Attaching…" : "Sending…");
+		try {
+			await this.#next(() => this.#send(timing));
+		} finally {
+			this.sender.disabled = false;
+			put(this.sender, "Send");
+		}
+	}
+
+	async #send(timing) {
+		const point = () => this.element.querySelector("[aria-invalid]")?.focus();
+		if (this.files.querySelector(".failed")) return put(this.wrong, "A file could not be attached. Try again, or remove it.");
+		if (this.#bad || !(await this.#save(!this.id)) || this.#bad) return point();
+		try {
+			const email = await this.app.api.sendDraft(this.id, timing, { version: this.#version, key: this.#key });
+			if (this.from.value) localStorage[FROM] = this.from.value.trim();
+			this.#put(null);
+			this.settle();
+			this.app.sent(email);
+		} catch (error) {
+			if (!(error instanceof UndosendError)) throw error;
+			if (error.status === 0) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
+			else if (error.status === 422 || error.code === "sender_not_allowed") { this.#mark(error); point(); }
+			else await this.#failed(error);
+		}
+	}
+
+	async discard() {
+		await this.#next(() => this.app.attempt(async () => {
+			const { id } = this;
+			if (id) { await this.app.api.remove(id); this.app.gone(id); }
+			this.#put(null);
+		}));
+		if (this.id) return;
+		await this.fresh(false);
+		this.app.go("drafts");
+	}
 }

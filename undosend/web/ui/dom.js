@@ -1,146 +1,129 @@
 // What the page is written with. No text ever becomes markup.
+import { clock, named } from "./undosend.js";
 
-const PROPERTIES = new Set(["value", "checked", "disabled", "hidden", "open", "type", "multiple", "htmlFor", "max"]);
-
-// Make an element.
-export function h(tag, given = {}, ...children) {
-  const element = document.createElement(tag);
-  if (tag === "button")  (element).type = "button";
-  for (const [name, value] of Object.entries(given)) {
-    if (value == null || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (PROPERTIES.has(name))  (element)[name] = value;
-    else element.setAttribute(name, value === true ? "" : `${value}`);
-  }
-  put(element, ...children);
-  return element;
+// Make an element: h("p.hint", { id, label }, "words"), or without attributes; `label` is what it is called aloud.
+export function h(kind, given, ...children) {
+	if (given?.constructor !== Object) return h(kind, {}, given, ...children);
+	const [tag, ...classes] = kind.split("."), element = ["svg", "path"].includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+	if (classes.length) element.setAttribute("class", classes.join(" "));
+	if (tag === "button") element.type = "button";
+	for (const [name, value] of Object.entries(given)) {
+		if (value == null || value === false) continue;
+		if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+		else if (name === "value") element.value = value;
+		else element.setAttribute(name === "label" ? "aria-label" : name, value === true ? "" : `${value}`);
+	}
+	return put(element, ...children);
 }
 
-// Put the children in place of what was there.
 export function put(element, ...children) {
-  element.replaceChildren(...children.flat(9).filter((c) => c != null && c !== false).map((c) => (c instanceof Node ? c : `${c}`)));
-  return element;
+	element.replaceChildren(...children.flat(9).filter((c) => c != null && c !== false).map((c) => (c instanceof Node ? c : `${c}`)));
+	return element;
 }
 
 const ICONS = {
-  pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", out: "M4 12 20 4l-6 16-3-7z", draft: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
-  sent: "m4 12.5 5 5L20 6.5", unsent: "M12 8v5M12 16.5v.1M12 3 2.5 20h19z", inbox: "M4 13 6 5h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
-  undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18", now: "m6 5 8 7-8 7M18 5v14",
-  x: "m6 6 12 12M18 6 6 18", clip: "m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.500 8.500a1.700 1.700 0 0 1-2.500-2.500L15 7",
-  bin: "M5 7h14M10 4h4M7 7l1 13h8l1-13", copy: "M9 9h11v11H9zM5 15H4V4h11v1", back: "m14 6-6 6 6 6", search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14m5 12 4 4",
-  stop: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M6 6l12 12", down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
+	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", out: "M4 12 20 4l-6 16-3-7z", draft: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
+	sent: "m4 12.5 5 5L20 6.5", unsent: "M12 8v5M12 16.5v.1M12 3 2.5 20h19z", inbox: "M4 13 6 5h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
+	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18", now: "m6 5 8 7-8 7M18 5v14",
+	x: "m6 6 12 12M18 6 6 18", clip: "m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7",
+	bin: "M5 7h14M10 4h4M7 7l1 13h8l1-13", copy: "M9 9h11v11H9zM5 15H4V4h11v1", back: "m14 6-6 6 6 6", search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14m5 12 4 4",
+	stop: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M6 6l12 12", down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
 };
 
-export function icon(name) {
-  const SVG = "http://www.w3.org/2000/svg", svg = document.createElementNS(SVG, "svg"), path = document.createElementNS(SVG, "path");
-  for (const [k, v] of Object.entries({ viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" })) svg.setAttribute(k, v);
-  path.setAttribute("d", ICONS[name]);
-  svg.append(path);
-  return svg;
-}
+export const icon = (name) => h("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));
 
-// A button with an icon; `label` is shown unless `bare`.
-export const button = (sign, label, onclick, { bare, ...more } = {}) =>
-  h("button", { class: bare ? "bare" : "plain", onclick, ...(bare && { "aria-label": label, title: label }), ...more }, icon(sign), !bare && h("span", {}, label));
+// Buttons with an icon: the label beside it, or only told.
+export const button = (sign, label, onclick, more) => h("button.plain", { onclick, ...more }, icon(sign), h("span", label));
+export const bare = (sign, label, onclick, more) => h("button.bare", { onclick, label, title: label, ...more }, icon(sign));
 
-// Times.
+export const back = (view) => h("a.back.bare", { href: `#/${view}`, label: "Back to the list" }, icon("back"));
+export const wrong = (id, words) => h("p.wrong", { id, role: "alert" }, words);
+export const fileRow = (name, ...more) => h("li", icon("clip"), h("span", name), ...more);
 
 export function when(at) {
-  if (!at) return "";
-  const then = new Date(at), now = new Date(), days = Math.abs(+then - +now) / 86_400_000;
-  if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], { timeStyle: "short" });
-  if (days < 6) return then.toLocaleString([], { weekday: "short", hour: "numeric", minute: "2-digit" });
-  const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
-  return then.toLocaleDateString([], { day: "numeric", month: "short", year:  (year) });
+	if (!at) return "";
+	const then = new Date(at), now = new Date(), away = then - now;
+	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], { timeStyle: "short" });
+	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", hour: "numeric", minute: "2-digit" });
+	const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
+	return then.toLocaleString([], { day: "numeric", month: "short", year, ...(away > 0 && { hour: "numeric", minute: "2-digit" }) });
 }
-
 
 export function span(seconds) {
-  const n = Math.ceil(seconds);
-  if (n < 100) return `${n}`;
-  if (n < 3600) return `${Math.floor(n / 60)}:${`${n % 60}`.padStart(2, "0")}`;
-  return n < 86_400 ? `${Math.round(n / 3600)} h` : `${Math.round(n / 86_400)} d`;
+	const n = Math.ceil(seconds);
+	if (n < 60) return `${n} s`;
+	if (n < 3600) return clock(n);
+	return n < 86_400 ? `${Math.round(n / 3600)} h` : `${Math.round(n / 86_400)} d`;
 }
 
-export const lasting = (seconds) => {
-  for (const [size, name] of  ([[86_400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]]))
-    if (seconds >= size && seconds % size === 0) return `${seconds / size} ${name}${seconds === size ? "" : "s"}`;
-  return `${seconds} seconds`;
-};
+export function lasting(seconds) {
+	const [size, name] = [[86_400, "day"], [3600, "hour"], [60, "minute"]].find(([one]) => seconds && seconds % one === 0) ?? [1, "second"];
+	return `${seconds / size} ${name}${seconds === size ? "" : "s"}`;
+}
+
 // The local time as RFC 3339 with the offset that holds then and here.
 export function withOffset(date) {
-  const away = -date.getTimezoneOffset(), local = new Date(+date + away * 60_000).toISOString().slice(0, 19);
-  const two = (n) => `${Math.floor(Math.abs(n))}`.padStart(2, "0");
-  return `${local}${away < 0 ? "-" : "+"}${two(away / 60)}:${two(away % 60)}`;
+	const away = -date.getTimezoneOffset(), local = new Date(+date + away * 60_000).toISOString().slice(0, 19);
+	const two = (n) => `${Math.floor(Math.abs(n))}`.padStart(2, "0");
+	return `${local}${away < 0 ? "-" : "+"}${two(away / 60)}:${two(away % 60)}`;
 }
-
-export const local = (date) => withOffset(date).slice(0, 16);
 
 export const octets = (n) => (n < 1000 ? `${n} B` : n < 1e6 ? `${Math.round(n / 1000)} kB` : `${(n / 1e6).toFixed(1)} MB`);
 
-// People.
-
-export const named = (person) => /^\s*"?(.*?)"?\s*<[^<>]*>$/.exec(person)?.[1].replace(/\\(.)/g, "$1") || person.replace(/^<|>$/g, "");
-
 export function people(email) {
-  const all = [...email.to, ...email.cc, ...email.bcc].map(named);
-  return all.length ? all.slice(0, 3).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "") : "no recipients yet";
+	const all = [...email.to, ...email.cc, ...email.bcc].map(named);
+	return all.length ? all.slice(0, 3).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "") : "no recipients yet";
 }
 // Take a pasted or typed list apart; commas within quotes and brackets part nothing.
 export function addresses(text) {
-  const found = text.match(/(?:"(?:\\.|[^"\\])*"|<[^>]*>|[^,;\n"<]|["<])+/g) || [];
-  const bare = (one) => !/[<"]/.test(one) && one.trim().split(/\s+/).every((word) => word.includes("@"));
-  return found.flatMap((one) => (bare(one) ? one.trim().split(/\s+/) : [one]))
-    .map((one) => one.trim()).filter(Boolean);
+	const found = text.match(/(?:"(?:\\.|[^"\\])*"|<[^>]*>|[^,;\n"<]|["<])+/g) || [];
+	const bare = (one) => !/[<"]/.test(one) && one.trim().split(/\s+/).every((word) => word.includes("@"));
+	return found.flatMap((one) => (bare(one) ? one.trim().split(/\s+/) : [one]))
+		.map((one) => one.trim()).filter(Boolean);
 }
 
 export const titled = (subject) => subject || "(no subject)";
-export const unique = () => Array.from(crypto.getRandomValues(new Uint8Array(12)), (n) => n.toString(36)).join("");
-
-// curl.
+export const unique = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 export const curl = {
-  /** whether calls need a key */ key: false,
+	key: false, // whether calls need one
 
-  line(method, path, body) {
-    const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-    const base = document.baseURI.replace(/[#?].*|[^/]*$/g, "").replace(/\/$/, "");
-    return [
-      "curl -s", method !== "GET" && !(method === "POST" && body) && `-X ${method}`,
-      /[?&]/.test(path) ? quoted(base + path) : base + path,
-      this.key && '-H "Authorization: Bearer $UNDOSEND_KEY"',
-      body && `\\\n  -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(body, null, 2))}`,
-    ].filter(Boolean).join(" ");
-  },
+	line(method, path, body) {
+		const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+		const base = document.baseURI.replace(/[#?].*|[^/]*$/g, "").replace(/\/$/, "");
+		return [
+			"curl -s", method !== "GET" && !(method === "POST" && body) && `-X ${method}`,
+			/[?&]/.test(path) ? quoted(base + path) : base + path,
+			this.key && '-H "Authorization: Bearer $UNDOSEND_KEY"',
+			body && `\\\n  -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(body, null, 2))}`,
+		].filter(Boolean).join(" ");
+	},
 };
 
-// A button that copies.
-export function copier(text, label = "Copy as curl", bare = false) {
-  const made = button(bare && label !== "Copy" ? "code" : "copy", label, async () => {
-    const what = text();
-    try {
-      await navigator.clipboard.writeText(what);
-      made.dataset.done = "Copied";
-      setTimeout(() => delete made.dataset.done, 1500);
-    } catch {
-      dialog("Copy this", h("textarea", { class: "code", rows: 8, readonly: true, value: what, "aria-label": "curl", onfocus: (e) => e.target.select() }));
-    }
-  }, { bare });
-  return made;
+export function copier(text, kind = bare, sign = "code", label = "Copy as curl") {
+	const made = kind(sign, label, async () => {
+		const what = text();
+		try {
+			await navigator.clipboard.writeText(what);
+			made.dataset.done = "Copied";
+			setTimeout(() => delete made.dataset.done, 1500);
+		} catch {
+			dialog("Copy this", h("textarea.code", { rows: 8, readonly: true, value: what, label: "curl", onfocus: (e) => e.target.select() }));
+		}
+	});
+	return made;
 }
 
-export const code = (text) => h("div", { class: "curl" }, h("pre", { tabindex: 0, role: "region", "aria-label": "curl" }, h("code", {}, text())), copier(text, "Copy", true));
+export const code = (line) => h("div.curl", h("pre", { tabindex: 0, role: "region", label: "curl" }, line), copier(() => line, bare, "copy", "Copy"));
 
-// What an empty list teaches.
 export const empty = (title, words, ...lines) =>
-  h("div", { class: "empty" }, h("h3", {}, title), h("p", {}, words), lines.map((line) => code(() => line)));
+	h("div.empty", h("h3", title), h("p", words), lines.map(code));
 
-// Ask or show something over the page.
 export function dialog(title, ...content) {
-  const id = unique(), shut = () => box.close();
-  const box = h("dialog", { "aria-labelledby": id, onclose: () => box.remove(), onclick: (e) => e.target === box && shut() },
-    h("div", { class: "box" }, h("header", {}, h("h2", { id }, title), button("x", "Close", shut, { bare: true })), ...content));
-  document.body.append(box);
-  box.showModal();
-  return box;
+	const id = unique(), shut = () => box.close();
+	const box = h("dialog", { "aria-labelledby": id, onclose: () => box.remove(), onclick: (e) => e.target === box && shut() },
+		h("div.box", h("header", h("h2", { id }, title), bare("x", "Close", shut)), ...content));
+	document.body.append(box);
+	box.showModal();
+	return box;
 }

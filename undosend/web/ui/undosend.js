@@ -17,7 +17,7 @@
  * @typedef {{code: string, title: string, detail: string, status: number, errors?: FieldError[], email_status?: Status}} Problem
  * @typedef {{version?: number, key?: string, signal?: AbortSignal}} Options
  *   version: change only this version (412 otherwise); key: Idempotency-Key.
- * @typedef {"connecting"|"live"|"polling"|"offline"} Connection
+ * @typedef {"connecting"|"live"|"polling"|"offline"|"denied"} Connection  denied: the key or token is good no longer
  * @typedef {(id: string, options?: Options) => Promise<Email>} Act
  * @typedef {{id?: string, seen: (email: Email) => void, gone?: (id: string) => void, connection?: (state: Connection) => void}} Watcher
  */
@@ -29,328 +29,278 @@ const read = new WeakMap();
 /** Seconds that undo still works for sure, told by the server and counted by no wall clock.
  * @param {Email} email */
 export function secondsLeft(email) {
-  if (!read.has(email)) read.set(email, performance.now());
-  return Math.max(0, email.undo_seconds_left - (performance.now() - read.get(email)) / 1000);
+	if (!read.has(email)) read.set(email, performance.now());
+	return Math.max(0, email.undo_seconds_left - (performance.now() - read.get(email)) / 1000);
 }
+
+/** The name of whom an address is for, else the address. @param {string} person */
+export const named = (person) => /^\s*"?(.*?)"?\s*<[^<>]*>$/.exec(person)?.[1].replace(/\\(.)/g, "$1") || person.replace(/^<|>$/g, "");
+
+/** Minutes and seconds. @param {number} n */
+export const clock = (n) => `${Math.floor(n / 60)}:${`${n % 60}`.padStart(2, "0")}`;
 
 /** What went wrong, as the service told it (RFC 9457); `code` is "unreachable" where it did not. */
 export class UndosendError extends Error {
-  /** @param {Problem} problem @param {unknown} [cause] */
-  constructor(problem, cause) {
-    super(problem.detail || problem.title, { cause });
-    this.name = "UndosendError";
-    this.problem = problem;
-    this.code = problem.code;
-    this.status = problem.status;
-    this.errors = problem.errors || [];
-  }
+	/** @param {Problem} problem @param {unknown} [cause] */
+	constructor(problem, cause) {
+		super(problem.detail || problem.title, { cause });
+		this.name = "UndosendError";
+		this.problem = problem;
+		this.code = problem.code;
+		this.status = problem.status;
+		this.errors = problem.errors || [];
+	}
 }
 
 export class Undosend {
-  /**
-   * base: the service's address, by default that of this module's origin.
-   * token: a browser token, or a function that brings a fresh one; none where a session's cookie is used.
-   * @param {{base?: string, token?: string | (() => string | Promise<string>)}} [options]
-   */
-  constructor({ base, token } = {}) {
-    this.base = (base ?? new URL("..", import.meta.url).href).replace(/\/+$/, "");
-    this.token = token;
-    /** @type {string|null} what unsafe requests of a session carry */
-    this.xsrf = null;
-    this.live = new Live(this);
-  }
+	/**
+	 * base: the service's address, by default that of this module's origin.
+	 * token: a browser token, or a function that brings a fresh one; none where a session's cookie is used.
+	 * @param {{base?: string, token?: string | (() => string | Promise<string>)}} [options]
+	 */
+	constructor({ base, token } = {}) {
+		this.base = (base ?? new URL("..", import.meta.url).href).replace(/\/+$/, "");
+		this.token = token;
+		/** @type {string|null} what unsafe requests of a session carry */
+		this.xsrf = null;
+		this.live = new Live(this);
+	}
 
-  /** @param {object} email @param {Options} [options] @returns {Promise<Email>} held */
-  send(email, options) { return this.json("POST", "/v1/emails", email, options); }
-  /** @param {object} email @param {Options} [options] @returns {Promise<Email>} a draft */
-  draft(email, options) { return this.json("POST", "/v1/emails", { ...email, draft: true }, options); }
-  /** @param {string} id @param {Options} [options] @returns {Promise<Email>} */
-  get(id, options) { return this.json("GET", at(id), undefined, options); }
-  /** @param {Record<string, string|number>} [query] @returns {Promise<{data: Email[], has_more: boolean, after: string|null}>} */
-  list(query = {}) {
-    const given = Object.entries(query).filter(([, value]) => value !== "" && value != null);
-    return this.json("GET", `/v1/emails?${new URLSearchParams(given.map(([k, v]) => [k, `${v}`]))}`);
-  }
-  /** Change a draft. @param {string} id @param {object} parts @param {Options} [options] @returns {Promise<Email>} */
-  edit(id, parts, options) { return this.json("PATCH", at(id), parts, options); }
-  /** @param {string} id @param {Timing} timing @param {Options} [options] @returns {Promise<Email>} */
-  reschedule(id, timing, options) { return this.json("PATCH", at(id), timing, options); }
-  /** @param {string} id @param {Timing} [timing] @param {Options} [options] @returns {Promise<Email>} */
-  sendDraft(id, timing = {}, options) { return this.json("POST", at(id, "/send"), timing, options); }
-  /** @type {Act} */ undo = (id, options) => this.json("POST", at(id, "/undo"), undefined, options);
-  /** @type {Act} */ cancel = (id, options) => this.json("POST", at(id, "/cancel"), undefined, options);
-  /** @type {Act} */ sendNow = (id, options) => this.json("POST", at(id, "/send-now"), undefined, options);
-  /** @type {Act} */ reopen = (id, options) => this.json("POST", at(id, "/reopen"), undefined, options);
-  /** @param {string} id @param {Options} [options] */
-  async remove(id, options) { await this.request("DELETE", at(id), options); }
-  /** @param {string} id @returns {Promise<any[]>} what has happened to it, oldest first */
-  async history(id) { return (await this.json("GET", at(id, "/events"))).data; }
-  /** @param {string} id @returns {Promise<Blob>} the bytes that leave */
-  async raw(id) { return (await this.request("GET", at(id, "/raw"))).blob(); }
-  /** @param {string} id @param {string} file @returns {Promise<Blob>} */
-  async file(id, file) { return (await this.request("GET", at(id, `/attachments/${file}`))).blob(); }
-  /** @param {string} id @param {string} file @param {Options} [options] @returns {Promise<number>} the draft's new version */
-  async detach(id, file, options) {
-    return version(await this.request("DELETE", at(id, `/attachments/${file}`), options));
-  }
+	/** @param {object} email @param {Options} [options] @returns {Promise<Email>} held */
+	send(email, options) { return this.json("POST", "/v1/emails", email, options); }
+	/** @param {object} email @param {Options} [options] @returns {Promise<Email>} a draft */
+	draft(email, options) { return this.json("POST", "/v1/emails", { ...email, draft: true }, options); }
+	/** @type {Act} */ get = (id, options) => this.json("GET", at(id), undefined, options);
+	/** @param {Record<string, string|number>} [query] @returns {Promise<{data: Email[], has_more: boolean, after: string|null}>} */
+	list(query = {}) {
+		const given = Object.entries(query).filter(([, value]) => value).map(([name, value]) => [name, `${value}`]);
+		return this.json("GET", `/v1/emails?${new URLSearchParams(given)}`);
+	}
+	/** Change a draft, or the Timing of what is held. @param {string} id @param {object} parts @param {Options} [options] @returns {Promise<Email>} */
+	edit(id, parts, options) { return this.json("PATCH", at(id), parts, options); }
+	/** @param {string} id @param {Timing} [timing] @param {Options} [options] @returns {Promise<Email>} */
+	sendDraft(id, timing = {}, options) { return this.json("POST", at(id, "/send"), timing, options); }
+	/** @type {Act} */ undo = (id, options) => this.#act(id, "/undo", options);
+	/** @type {Act} */ cancel = (id, options) => this.#act(id, "/cancel", options);
+	/** @type {Act} */ sendNow = (id, options) => this.#act(id, "/send-now", options);
+	/** @type {Act} */ reopen = (id, options) => this.#act(id, "/reopen", options);
+	/** @param {string} id @param {Options} [options] */
+	async remove(id, options) { await this.request("DELETE", at(id), options); }
+	/** @param {string} id @returns {Promise<any[]>} what has happened to it, oldest first */
+	async history(id) { return (await this.json("GET", at(id, "/events"))).data; }
+	/** @param {string} id @returns {Promise<Blob>} the bytes that leave */
+	async raw(id) { return (await this.request("GET", at(id, "/raw"))).blob(); }
+	/** @param {string} id @param {string} file @returns {Promise<Blob>} */
+	async file(id, file) { return (await this.request("GET", at(id, `/attachments/${file}`))).blob(); }
+	/** @param {string} id @param {string} file @param {Options} [options] @returns {Promise<number>} the draft's new version */
+	async detach(id, file, options) {
+		return version(await this.request("DELETE", at(id, `/attachments/${file}`), options));
+	}
 
-  /** Attach a file to a draft. fetch tells no progress, so this is an XMLHttpRequest.
-   * @param {string} id @param {File} file
-   * @param {Options & {progress?: (part: number) => void}} [options]
-   * @returns {Promise<{file: Attachment, version: number}>} */
-  async attach(id, file, { progress, signal, ...options } = {}) {
-    const headers = await this.headers(options, "POST");
-    headers["Content-Type"] = file.type || "application/octet-stream";
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      request.open("POST", this.base + at(id, `/attachments?filename=${encodeURIComponent(file.name)}`));
-      for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-      request.upload.onprogress = (e) => progress?.(e.total ? e.loaded / e.total : 0);
-      request.onload = () => {
-        const said = parsed(request.responseText);
-        if (request.status < 300) resolve({ file: said.data[0], version: tag(request.getResponseHeader("ETag")) });
-        else reject(new UndosendError(said || puzzling(request.status)));
-      };
-      request.onerror = () => reject(new UndosendError(UNREACHABLE));
-      request.onabort = () => reject(new DOMException("The upload was stopped.", "AbortError"));
-      signal?.addEventListener("abort", () => request.abort());
-      request.send(file);
-    });
-  }
+	/** Attach a file to a draft. @param {string} id @param {File} file @param {Options} [options]
+	 * @returns {Promise<{file: Attachment, version: number}>} */
+	async attach(id, file, options) {
+		const response = await this.request("POST", at(id, `/attachments?filename=${encodeURIComponent(file.name)}`), options, file);
+		return { file: (await response.json()).data[0], version: version(response) };
+	}
 
-  /** Who is signed in, and what they may do. */
-  async session() { return this.#entered(await this.json("GET", "/v1/session")); }
-  /** @param {string} key */
-  async signIn(key) { return this.#entered(await this.json("POST", "/v1/session", { key })); }
-  async signOut() { await this.request("DELETE", "/v1/session"); this.xsrf = null; }
+	/** Who is signed in, and what they may do. */
+	async session() { return this.#entered(await this.json("GET", "/v1/session")); }
+	/** @param {string} key */
+	async signIn(key) { return this.#entered(await this.json("POST", "/v1/session", { key })); }
+	async signOut() { await this.request("DELETE", "/v1/session"); this.xsrf = null; }
 
-  /** Hear of an email, or of all: `seen` is called with the whole email at once and whenever it has changed.
-   * Server-sent events where there are any, else polling; `connection` tells which.
-   * @param {Watcher} watcher @returns {() => void} stops it */
-  watch(watcher) { return this.live.add(watcher); }
+	/** Hear of an email, or of all: `seen` is called with the whole email at once and whenever it has changed.
+	 * Server-sent events where there are any, else polling; `connection` tells which.
+	 * @param {Watcher} watcher @returns {() => void} stops it */
+	watch(watcher) { return this.live.add(watcher); }
 
-  async json(method, path, body, options) {
-    const began = performance.now();
-    const said = await (await this.request(method, path, options, body)).json();
-    // Counted from when it was asked: a slow line never makes the window look longer.
-    for (const one of said.object === "list" ? said.data : [said]) if (one.object === "email") read.set(one, began);
-    return said;
-  }
+	async json(method, path, body, options) {
+		const began = performance.now();
+		const said = await (await this.request(method, path, options, body)).json();
+		// Counted from when it was asked: a slow line never makes the window look longer.
+		for (const one of said.object === "list" ? said.data : [said]) if (one.object === "email") read.set(one, began);
+		return said;
+	}
 
-  async request(method, path, options = {}, body = undefined) {
-    const headers = { ...(await this.headers(options, method)), ...options.headers };
-    if (body !== undefined) headers["Content-Type"] = "application/json";
-    let response;
-    try {
-      response = await fetch(this.base + path, {
-        method, headers, signal: options.signal, cache: "no-store", credentials: "same-origin",
-        body: body === undefined ? undefined : JSON.stringify(body),
-      });
-    } catch (cause) {
-      if (options.signal?.aborted) throw cause;
-      throw new UndosendError(UNREACHABLE, cause);
-    }
-    if (response.ok || response.status === 304) return response;
-    throw new UndosendError(parsed(await response.text()) || puzzling(response.status));
-  }
+	/** @param {string} method @param {string} path @param {Options & {headers?: object}} [options] @param {unknown} [body] a Blob, else JSON
+	 * @returns {Promise<Response>} a good one; all others are thrown */
+	async request(method, path, { version, key, signal, headers } = {}, body = undefined) {
+		const token = typeof this.token === "function" ? await this.token() : this.token, file = body instanceof Blob;
+		try {
+			const response = await fetch(this.base + path, {
+				method, signal, cache: "no-store", credentials: "same-origin",
+				headers: {
+					...(token && { Authorization: `Bearer ${token}` }),
+					...(this.xsrf && method !== "GET" && { "X-XSRF-Token": this.xsrf }),
+					...(version !== undefined && { "If-Match": `"${version}"` }),
+					...(key && { "Idempotency-Key": key }),
+					...(body !== undefined && { "Content-Type": file ? body.type || "application/octet-stream" : "application/json" }),
+					...headers,
+				},
+				body: file ? body : JSON.stringify(body),
+			});
+			if (response.ok || response.status === 304) return response;
+			throw new UndosendError(await response.json().catch(() => puzzling(response.status)));
+		} catch (error) {
+			if (error instanceof UndosendError || signal?.aborted) throw error;
+			const detail = "The service does not answer. What was asked may or may not have been done.";
+			throw new UndosendError({ code: "unreachable", title: "No answer", status: 0, detail }, error);
+		}
+	}
 
-  async headers({ version, key }, method) {
-    const token = typeof this.token === "function" ? await this.token() : this.token;
-    return {
-      ...(token && { Authorization: `Bearer ${token}` }),
-      ...(this.xsrf && method !== "GET" && { "X-XSRF-Token": this.xsrf }),
-      ...(version !== undefined && { "If-Match": `"${version}"` }),
-      ...(key && { "Idempotency-Key": key }),
-    };
-  }
-
-  #entered(session) {
-    this.xsrf = session.xsrf;
-    return session;
-  }
+	#act(id, what, options) { return this.json("POST", at(id, what), undefined, options); }
+	#entered(session) {
+		this.xsrf = session.xsrf;
+		return session;
+	}
 }
 
 // One connection for all who watch through one client.
 class Live {
-  #watchers = new Set();
-  #active = new Map();
-  #running = null;
-  #filter = "";
-  #cursor = "";
-  #streamFrom = 0;
-  #state = "connecting";
+	#watchers = new Set();
+	#active = new Map();
+	#running = null;
+	#filter = "";
+	#cursor = "";
+	#streamFrom = 0;
+	#state = "connecting";
 
-  constructor(client) { this.client = client; }
+	constructor(client) { this.client = client; }
 
-  add(watcher) {
-    this.#watchers.add(watcher);
-    watcher.connection?.(this.#state);
-       queueMicrotask(() => this.#arrange());
-    if (watcher.id) this.#look(watcher.id).catch(() => {});
-    return () => {
-      this.#watchers.delete(watcher);
-      queueMicrotask(() => this.#arrange());
-    };
-  }
+	add(watcher) {
+		this.#watchers.add(watcher);
+		watcher.connection?.(this.#state);
+		queueMicrotask(() => this.#arrange());
+		if (watcher.id) this.#look(watcher.id).catch(() => {});
+		return () => {
+			this.#watchers.delete(watcher);
+			queueMicrotask(() => this.#arrange());
+		};
+	}
 
-  get #ids() { return [...new Set([...this.#watchers].map((w) => w.id))]; }
+	get #ids() { return [...new Set([...this.#watchers].map((w) => w.id))]; }
 
-  /** Run with the right filter as long as anybody watches. */
-  #arrange() {
-    const ids = this.#ids;
-    const filter = ids.length === 1 && ids[0] ? ids[0] : "";
-    if (this.#running && ids.length && filter === this.#filter) return;
-    this.#running?.abort();
-    this.#running = null;
-    this.#filter = filter;
-    this.#cursor = "";
-    if (ids.length) this.#run((this.#running = new AbortController()).signal);
-  }
+	#arrange() {
+		const ids = this.#ids, filter = (ids.length === 1 && ids[0]) || "";
+		if (this.#running && ids.length && filter === this.#filter) return;
+		this.#running?.abort();
+		this.#running = null;
+		this.#filter = filter;
+		this.#cursor = "";
+		if (ids.length) this.#run((this.#running = new AbortController()).signal);
+	}
 
-  async #run(signal) {
-    for (let failures = 0; !signal.aborted; ) {
-      try {
-        if (performance.now() < this.#streamFrom) failures = await this.#poll(signal);
-        else {
-          await this.#stream(signal, () => (failures = 0));
-          await pause(500 + Math.random() * 1000, signal); // whoever closed it may close many
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        const missing = error instanceof UndosendError && [404, 406, 415].includes(error.status);
-        if (missing || failures > 1) this.#streamFrom = performance.now() + (missing ? STREAM_AGAIN : 10_000);
-        if (missing) continue;
-        failures += 1;
-        this.#tell("offline");
-        await pause(Math.min(LONGEST_PAUSE, 500 * 2 ** failures) * (0.5 + Math.random() / 2), signal);
-      }
-    }
-  }
+	async #run(signal) {
+		for (let failures = 0; !signal.aborted; ) {
+			try {
+				if (performance.now() < this.#streamFrom) await this.#poll(signal);
+				else {
+					await this.#stream(signal, () => (failures = 0));
+					await pause(500 + Math.random() * 1000, signal); // whoever closed it may close many
+				}
+				failures = 0;
+			} catch (error) {
+				if (signal.aborted) return;
+				const missing = [404, 406, 415].includes(error.status), denied = [401, 403].includes(error.status);
+				if (missing || failures > 1) this.#streamFrom = performance.now() + (missing ? STREAM_AGAIN : 10_000);
+				if (missing) continue;
+				failures += denied ? 9 : 1;
+				this.#tell(denied ? "denied" : "offline");
+				await pause(Math.min(LONGEST_PAUSE, 500 * 2 ** failures) * (0.5 + Math.random() / 2), signal);
+			}
+		}
+	}
 
-  async #stream(signal, opened) {
-    const query = new URLSearchParams();
-    if (this.#filter) query.set("email", this.#filter);
-    if (this.#cursor) query.set("last_event_id", this.#cursor);
-    else query.set("snapshot", "1");
-    const silence = new AbortController();
-    const options = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, silence.signal]) };
-    let timer = setTimeout(() => silence.abort(), SILENCE);
-    addEventListener("offline", () => silence.abort(), options);
-    try {
-      const response = await this.client.request("GET", `/v1/events?${query}`, options);
-      if (!/^text\/event-stream/.test(response.headers.get("Content-Type") || "") || !response.body)
-        throw new UndosendError(puzzling(406));
-      opened();
-      this.#tell("live");
-      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let rest = ""; ; ) {
-        const { value, done } = await reader.read();
-        if (done) return;
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(), SILENCE);
-        const blocks = (rest + value).replace(/\r\n?/g, "\n").split("\n\n");
-        rest = blocks.pop() || "";
-        for (const block of blocks) await this.#heard(block);
-      }
-    } catch (error) {
-      if (!silence.signal.aborted) throw error;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
+	async #stream(signal, opened) {
+		const query = new URLSearchParams();
+		if (this.#filter) query.set("email", this.#filter);
+		if (this.#cursor) query.set("last_event_id", this.#cursor);
+		else query.set("snapshot", "1");
+		const silence = new AbortController();
+		const options = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, silence.signal]) };
+		let timer = setTimeout(() => silence.abort(), SILENCE);
+		addEventListener("offline", () => silence.abort(), options);
+		try {
+			const response = await this.client.request("GET", `/v1/events?${query}`, options);
+			if (!response.headers.get("Content-Type")?.startsWith("text/event-stream")) throw new UndosendError(puzzling(406));
+			opened();
+			this.#tell("live");
+			const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+			for (let rest = ""; ; ) {
+				const { value, done } = await reader.read();
+				if (done) return;
+				clearTimeout(timer);
+				timer = setTimeout(() => silence.abort(), SILENCE);
+				const blocks = (rest + value).replace(/\r\n?/g, "\n").split("\n\n");
+				rest = blocks.pop() || "";
+				for (const block of blocks) await this.#heard(block);
+			}
+		} finally {
+			clearTimeout(timer);
+			silence.abort();
+		}
+	}
 
-  async #heard(block) {
-    const fields = {};
-    for (const line of block.split("\n")) {
-      const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line) || [];
-      if (name) fields[name] = name in fields ? `${fields[name]}\n${value}` : value;
-    }
-    if (fields.event === "snapshot") await this.#snapshot(JSON.parse(fields.data).data);
-    else if (fields.data && fields.event !== "reset") await this.#look(JSON.parse(fields.data).email_id);
-    if (fields.id) this.#cursor = fields.id;
-    if (fields.event === "reset") this.#cursor = ""; // a snapshot follows
-  }
+	async #heard(block) {
+		const { event, data, id } = Object.fromEntries([...block.matchAll(/^(\w+): ?(.*)$/gm)].map(([, name, value]) => [name, value]));
+		if (event === "snapshot") await this.#snapshot(JSON.parse(data).data);
+		else if (data && event !== "reset") await this.#look(JSON.parse(data).email_id);
+		if (id) this.#cursor = id;
+		if (event === "reset") this.#cursor = ""; // a snapshot follows
+	}
 
-  async #poll(signal) {
-    if (this.#filter) {
-      const headers = { Prefer: "wait=20", ...this.#known(this.#filter) };
-      await this.#look(this.#filter, { signal, headers });
-      this.#tell("polling");
-      await pause(200, signal);
-      return 0;
-    }
-    const ids = this.#ids;
-    if (ids.includes(undefined)) {
-      const list = await this.client.list({ status: ACTIVE.join(","), limit: 100 });
-      if (!signal.aborted) await this.#snapshot(list.data);
-    } else for (const id of ids) if (id) await this.#look(id, { signal, headers: this.#known(id) });
-    this.#tell("polling");
-    await pause(document.hidden ? 5000 : 1200, signal);
-    return 0;
-  }
+	async #poll(signal) {
+		const ids = this.#ids, waits = Boolean(this.#filter);
+		if (ids.includes(undefined)) {
+			const { data } = await this.client.list({ status: ACTIVE.join(","), limit: 100 });
+			if (!signal.aborted) await this.#snapshot(data);
+		} else for (const id of ids) await this.#look(id, { signal, headers: { "If-None-Match": `"${this.#active.get(id)}"`, ...(waits && { Prefer: "wait=20" }) } });
+		this.#tell("polling");
+		await pause(waits ? 200 : document.hidden ? 5000 : 1200, signal);
+	}
 
-  #known(id) {
-    const known = this.#active.get(id);
-    return known === undefined ? {} : { "If-None-Match": `"${known}"` };
-  }
+	async #snapshot(emails) {
+		const before = this.#active;
+		this.#active = new Map(emails.map((email) => [email.id, email.version]));
+		for (const email of emails) if (before.get(email.id) !== email.version) this.#show(email);
+		for (const id of new Set([...before.keys(), ...this.#ids])) if (id && !this.#active.has(id)) await this.#look(id);
+	}
 
-  async #snapshot(emails) {
-    const before = this.#active;
-    this.#active = new Map(emails.map((email) => [email.id, email.version]));
-    for (const email of emails) if (before.get(email.id) !== email.version) this.#show(email);
-    const lost = [...before.keys(), ...this.#ids].filter((id) => id && !this.#active.has(id));
-    for (const id of new Set(lost)) if (id) await this.#look(id);
-  }
+	async #look(id, options) {
+		if (![...this.#watchers].some((w) => !w.id || w.id === id)) return;
+		const waits = options?.headers.Prefer, began = performance.now();
+		try {
+			const response = await this.client.request("GET", at(id), options);
+			if (response.status === 304) return;
+			const email = await response.json();
+			read.set(email, waits ? performance.now() : began);
+			if (!ACTIVE.includes(email.status) && email.id !== this.#filter) this.#active.delete(id);
+			else this.#active.set(id, email.version);
+			this.#show(email);
+		} catch (error) {
+			if (error.status !== 404) throw error;
+			this.#active.delete(id);
+			for (const w of this.#watchers) if (!w.id || w.id === id) w.gone?.(id);
+			if (id === this.#filter) await pause(5000, options?.signal);
+		}
+	}
 
-  /** Ask how the email stands and tell whoever wants to know. */
-  async #look(id, options) {
-    if (![...this.#watchers].some((w) => !w.id || w.id === id)) return;
-    const waits = Boolean(options?.headers?.Prefer), began = performance.now();
-    try {
-      const response = await this.client.request("GET", at(id), options);
-      if (response.status === 304) return;
-      const email = await response.json();
-      read.set(email, waits ? performance.now() : began);
-      if (!ACTIVE.includes(email.status) && email.id !== this.#filter) this.#active.delete(id);
-      else this.#active.set(id, email.version);
-      this.#show(email);
-    } catch (error) {
-      if (!(error instanceof UndosendError) || error.status !== 404) throw error;
-      this.#active.delete(id);
-      for (const w of this.#watchers) if (!w.id || w.id === id) w.gone?.(id);
-      if (id === this.#filter) await pause(5000, options?.signal);
-    }
-  }
+	#show(email) {
+		for (const w of [...this.#watchers]) if (!w.id || w.id === email.id) w.seen(email);
+	}
 
-  #show(email) {
-    for (const w of [...this.#watchers]) if (!w.id || w.id === email.id) w.seen(email);
-  }
-
-  #tell(state) {
-    if (state === this.#state) return;
-    this.#state = state;
-    for (const w of this.#watchers) w.connection?.(state);
-  }
+	#tell(state) {
+		if (state === this.#state) return;
+		this.#state = state;
+		for (const w of this.#watchers) w.connection?.(state);
+	}
 }
 
-
-const UNREACHABLE = {
-  code: "unreachable", title: "No answer", status: 0,
-  detail: "The service does not answer. What was asked may or may not have been done.",
-};
 const puzzling = (status) => ({ code: "puzzling", title: "Unexpected answer", status, detail: `The answer was HTTP ${status}.` });
 const at = (id, more = "") => `/v1/emails/${encodeURIComponent(id)}${more}`;
-const tag = (etag) => Number((etag || "").replaceAll('"', ""));
-const version = (response) => tag(response.headers.get("ETag"));
-function parsed(text) {
-  try {
-    const value = JSON.parse(text);
-    return value && typeof value === "object" ? value : null;
-  } catch {
-    return null;
-  }
-}
+const version = (response) => Number((response.headers.get("ETag") || "").replaceAll('"', ""));
 const pause = (ms, signal) => new Promise((resolve) => {
-  const timer = setTimeout(resolve, ms);
-  signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+	const timer = setTimeout(resolve, ms);
+	signal?.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
 });
