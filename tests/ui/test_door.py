@@ -65,3 +65,39 @@ def test_a_key_opens_the_page_and_signing_out_closes_it(
     expect(field).to_be_visible()
     assert context.cookies() == []
     context.close()
+
+
+def test_what_was_being_written_waits_behind_the_door(
+    browser: Browser, locked: Service, key: str
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    ann = Person(context.new_page(), locked).opens("/")
+    field = ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    ann.writes("Kept")
+    expect(ann.state).to_contain_text("Saved")
+    context.clear_cookies()
+    ann.field("Text").fill("Written as the session ended.")
+
+    field.fill(key)
+    field.press("Enter")
+
+    expect(ann.field("Text")).to_have_value("Written as the session ended.")
+    expect(ann.state).to_contain_text("Saved")
+    assert ann.field("Subject").input_value() == "Kept"
+    context.close()
+
+
+def test_a_key_that_may_not_read_is_told_what_the_page_needs(
+    browser: Browser, locked: Service
+) -> None:
+    key = keyed(locked, "keys", "create", "--name", "program", "--scopes", "send")
+    context = browser.new_context()
+    ann = Person(context.new_page(), locked).opens("/")
+    ann.page.get_by_label("API key").fill(key)
+    ann.page.get_by_label("API key").press("Enter")
+
+    expect(ann.page.get_by_role("alert")).to_contain_text("scopes read, send and undo")
+    expect(ann.composer).to_have_count(0)
+    context.close()

@@ -294,3 +294,45 @@ def test_pages_of_other_origins_may_load_it_and_undo(
 
     expect(ann.page.locator("undo-toast")).to_contain_text("It was not sent")
     assert service.email(email_id)["status"] == "draft"
+
+
+def test_no_undo_is_offered_where_a_delivery_is_uncertain(host: Callable[..., Page]) -> None:
+    page = host(
+        "",
+        """
+        import { UndoToast } from "/ui/undo-toast.js";
+        const client = { watch: () => () => {} };
+        UndoToast.watch({ id: "em_1", status: "retrying", undo_status: "final", uncertain: 1,
+          version: 4, undo_seconds_left: 0, to: ["bob@example.org"], cc: [], bcc: [],
+          subject: "Doubtful", recipients: [], last_error: "The relay hung up." }, { client });
+        """,
+    )
+
+    expect(page.locator("undo-toast")).to_contain_text("May have been delivered")
+    expect(page.get_by_role("button", name="Undo")).to_have_count(0)
+
+
+def test_what_was_canceled_meanwhile_is_not_called_sent(visit: Visit) -> None:
+    ann = visit("/livez")
+    ann.page.context.route("**/v1/events?*", lambda r: r.abort())
+    ann.opens("/")
+    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.sends("Canceled meanwhile")
+    ann.page.context.route(
+        CALLS, lambda r: r.abort() if r.request.method == "GET" else r.continue_()
+    )
+    ann.service.call("POST", f"/v1/emails/{ann.found('Canceled meanwhile')['id']}/cancel")
+    ann.toast.get_by_role("button", name="Undo").click()
+
+    expect(ann.toast).to_contain_text("Not undone")
+    ann.page.context.unroute(CALLS)
+    expect(ann.toast).to_contain_text("Canceled, not sent", timeout=20_000)
+
+
+def test_a_token_that_has_ended_is_told_from_a_lost_line(
+    host: Callable[..., Page], service: Service
+) -> None:
+    element = declared(service, held(service, "Ended"))
+    page = host(element.replace("email-id", 'token="undosend_token_ended" email-id'))
+
+    expect(page.locator("undo-toast")).to_contain_text("the token has ended")

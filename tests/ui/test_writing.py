@@ -6,7 +6,7 @@ import base64
 import re
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.system.service import Service, until
 from tests.ui.browser import PATIENCE, Person
@@ -167,6 +167,46 @@ def test_a_time_that_passed_is_refused_in_the_dialog(ann: Person) -> None:
     dialog.get_by_role("button", name="Set").click()
 
     expect(dialog.get_by_role("alert")).to_have_text("This time has passed.")
+
+
+def test_a_wrong_from_keeps_nothing_else_from_being_saved(ann: Person) -> None:
+    ann.field("From").fill("nobody")
+    ann.writes("From whom")
+
+    expect(ann.state).to_have_text("Saved, but for what is marked")
+    ann.press("Send")
+    expect(ann.field("From")).to_be_focused()
+    ann.field("From").fill("ann@example.com")
+    ann.press("Send")
+    expect(ann.toast).to_contain_text("Sending to")
+    assert ann.found("From whom")["from"] == "ann@example.com"
+
+
+def test_what_is_typed_while_a_draft_is_first_saved_is_saved_too(ann: Person) -> None:
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    ann.page.context.route(re.compile("/v1/emails$"), hold)
+    ann.field("Text").fill("First.")
+    while not waiting:
+        ann.page.wait_for_timeout(50)
+    ann.field("Subject").fill("Meanwhile")
+    waiting[0].continue_()
+    expect(ann.state).to_contain_text("Saved")
+    ann.page.wait_for_timeout(1500)  # the page's own: it saves a moment later
+
+    assert ann.found("Meanwhile")["text"] == "First."
+
+
+def test_not_to_be_able_to_undo_is_for_once(ann: Person) -> None:
+    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.writes("Without a word", text="").press("Send")
+    expect(ann.toast).to_contain_text("Sent to")
+
+    expect(ann.composer.get_by_label("Time to undo")).to_have_value("10")
+    assert ann.arrived("Without a word")
 
 
 # Two tabs.

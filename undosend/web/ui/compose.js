@@ -100,7 +100,7 @@ export class Composer {
 			return h("div.field", h("label", { for: `c-${name}` }, capital(name)), this[name], wrong(`c-${name}-wrong`));
 		};
 		const [from, subject] = [field("from", { list: "c-senders", inputmode: "email" }), field("subject")];
-		this.text = h("textarea", { id: "c-text", rows: 10, dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
+		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
 		this.people = Object.fromEntries(PEOPLE.map((name) => [name, new Chips(capital(name), changed)]));
 		this.state = h("p.state", { role: "status" });
 		this.title = h("h2", { tabindex: -1 });
