@@ -172,7 +172,7 @@ class App {
 	#key(e) {
 		const at = e.composedPath()[0];
 		if (document.querySelector("dialog[open]") || e.defaultPrevented) return;
-		if (e.key === "Escape" && document.body.dataset.pane === "true" && !at.closest?.("undo-toast")) {
+		if (e.key === "Escape" && !at.closest?.("undo-toast")) {
 			at.blur();
 			this.go(this.#view);
 			return setTimeout(() => this.list.focus());
