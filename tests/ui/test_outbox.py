@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.system.service import until
 from tests.ui.browser import PATIENCE, Person
@@ -175,3 +175,25 @@ def test_a_phone_shows_one_thing_at_a_time(visit: Visit) -> None:
     row.get_by_role("button", name="Undo").click()
     expect(ann.field("Subject")).to_have_value("On the phone")
     assert ann.service.email(email_id)["status"] == "draft"
+
+
+def test_what_comes_while_the_list_is_on_its_way_is_in_it(visit: Visit) -> None:
+    ann = visit("/livez")
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    ann.page.context.route(re.compile(r"/v1/emails\?"), hold)
+    ann.opens("/#/outbox")
+    expect(ann.page.get_by_text("Live", exact=True)).to_be_visible()
+    while not waiting:
+        ann.page.wait_for_timeout(50)
+    listed = waiting[0].fetch()
+    held(ann, "Meanwhile here", delay_seconds=60)
+    expect(ann.row("Meanwhile here")).to_be_visible()
+    for route in waiting:
+        route.fulfill(response=listed)
+    ann.page.wait_for_timeout(300)  # the page's own: it draws the old list
+
+    expect(ann.row("Meanwhile here")).to_be_visible()

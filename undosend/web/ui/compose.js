@@ -8,7 +8,6 @@ const FROM = "undosend.from", DELAY = "undosend.delay";
 
 const capital = (name) => name[0].toUpperCase() + name.slice(1);
 
-// A field of addresses, each a chip.
 class Chips {
 	all = [];
 

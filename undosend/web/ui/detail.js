@@ -11,7 +11,6 @@ function download(blob, name) {
 	setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
-// Files, each to be had by `get`.
 export const files = (app, all, get) => all.length > 0 && h("ul.files", all.map((file, n) => {
 	const name = file.filename ?? "unnamed";
 	return fileRow(name, h("small", octets(file.size)), bare("down", `Download ${name}`, () => app.attempt(async () => download(await get(file, n), name))));

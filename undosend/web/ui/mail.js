@@ -78,6 +78,7 @@ export class MailList {
 	#after = null;
 	#chosen = "";
 	#due = false;
+	#heard; // while a page is on its way
 
 	constructor(app) {
 		this.app = app;
@@ -98,7 +99,7 @@ export class MailList {
 	}
 
 	async load(more = false) {
-		const turn = ++this.#turn;
+		const turn = ++this.#turn, heard = (this.#heard = []);
 		this.#query = this.search.value.trim();
 		await this.app.attempt(async () => {
 			const page = await this.app.api.list({ status: VIEWS[this.view].status, limit: 50, q: this.#query, after: more && this.#after });
@@ -106,15 +107,18 @@ export class MailList {
 			this.emails = more ? [...this.emails, ...page.data] : page.data;
 			this.#after = page.has_more ? page.after : null;
 			this.loaded = true;
+			this.#heard = null;
+			for (const email of heard) this.seen(email);
 			this.#draw();
 		});
 	}
 
 	seen(email) {
+		this.#heard?.push(email);
 		const at = this.emails.findIndex((e) => e.id === email.id), fits = VIEWS[this.view].status.split(",").includes(email.status);
 		if (at >= 0 && fits && this.emails[at].version > email.version) return;
 		if (at >= 0) this.emails.splice(at, 1, ...(fits ? [email] : []));
-		// What is older than the last one shown comes with its page.
+		// What is older comes with its page.
 		else if (fits && !this.#query && (!this.#after || email.id > this.emails.at(-1)?.id)) this.emails = [email, ...this.emails].sort((a, b) => (a.id < b.id ? 1 : -1));
 		this.#soon();
 	}
@@ -128,7 +132,7 @@ export class MailList {
 		for (const row of this.list.querySelectorAll(".row")) row.tick();
 	}
 
-	// Many that are told of at once are drawn once.
+	// Many are drawn at once.
 	#soon() {
 		if (!this.#due) queueMicrotask(() => this.#draw());
 		this.#due = true;
@@ -162,7 +166,6 @@ export class MailList {
 		return h("li", { "data-key": `${email.id}.${email.version}`, "data-id": email.id }, row);
 	}
 
-	// Arrows and j, k walk the rows.
 	#step(e) {
 		const by = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[e.key], links = [...this.list.querySelectorAll("a")];
 		if (!by || e.ctrlKey || e.metaKey || e.altKey) return;
