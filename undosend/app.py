@@ -13,6 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import structlog
@@ -179,6 +180,16 @@ async def running(
         operators = leaves.enter_context(
             control.listening(database_file(embedded_database(settings)))
         )
+        gathering = partial(
+            chores.gather,
+            metrics,
+            spool=spool,
+            releaser=releaser,
+            relay=smtp,
+            disk=store.disk,
+            clock=clock,
+        )
+        await gathering()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(releaser.run(), name="releaser")
             tasks.create_task(telling.deliverer.run(), name="deliverer")
@@ -186,17 +197,7 @@ async def running(
                 tasks.create_task(store.guard.keeping(spool, clock), name="epoch"),
                 tasks.create_task(ground.pulse.run(), name="pulse"),
                 tasks.create_task(chores.restock(store.disk, clock), name="ballast"),
-                tasks.create_task(
-                    chores.gather(
-                        metrics,
-                        spool=spool,
-                        releaser=releaser,
-                        relay=smtp,
-                        disk=store.disk,
-                        clock=clock,
-                    ),
-                    name="metrics",
-                ),
+                tasks.create_task(chores.keep_gathering(gathering, clock), name="metrics"),
                 tasks.create_task(
                     chores.forget(spool, clock, event_days=settings.event_days), name="forgetting"
                 ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from undosend.domain.clock import SECOND, Clock
@@ -42,18 +43,23 @@ async def gather(
     clock: Clock,
 ) -> None:
     """Let the metrics know what only the spool and the system know."""
+    with suppress(Unavailable):
+        census, agenda = await spool.census(), await spool.agenda()
+        metrics.gather(
+            census,
+            agenda,
+            now=clock.now(),
+            looked_at=releaser.looked_at,
+            breaker=relay.breaker_open,
+            disk_free=disk.free(),
+        )
+
+
+async def keep_gathering(gathering: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Let them know again and again; the first time is before anybody can scrape them."""
     while True:
-        with suppress(Unavailable):
-            census, agenda = await spool.census(), await spool.agenda()
-            metrics.gather(
-                census,
-                agenda,
-                now=clock.now(),
-                looked_at=releaser.looked_at,
-                breaker=relay.breaker_open,
-                disk_free=disk.free(),
-            )
         await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
+        await gathering()
 
 
 async def restock(disk: Disk, clock: Clock) -> None:
