@@ -15,7 +15,7 @@ class App {
 	notice = h("div.notice", { role: "alert" });
 	#active = new Set();
 	#view = "outbox";
-	#turn = 0;
+	#turn = 0; #listNext = false;
 	#stop;
 
 	start() {
@@ -105,6 +105,9 @@ class App {
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		if (reads && !shown.contains(document.activeElement)) shown.querySelector("h2")?.focus();
+		// Only now are the rows drawn, and can be focused.
+		if (this.#listNext) this.list.focus();
+		this.#listNext = false;
 	}
 
 	#has(view) { return view in VIEWS && (view !== "inbox" || this.session.dev); }
@@ -134,8 +137,8 @@ class App {
 		this.#view = "outbox";
 		this.composer.fresh(false);
 		this.seen(email);
+		this.#listNext = true;
 		this.go("outbox");
-		setTimeout(() => this.list.focus());
 	}
 
 	async compose(draft) {
