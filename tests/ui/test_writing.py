@@ -6,7 +6,7 @@ import base64
 import re
 
 import pytest
-from playwright.sync_api import FilePayload, Page, Route, expect
+from playwright.sync_api import APIResponse, FilePayload, Page, Request, Response, Route, expect
 
 from tests.system.service import Service, until
 from tests.ui.browser import PATIENCE, Person
@@ -284,6 +284,10 @@ def test_keys_alone_write_send_and_undo(ann: Person) -> None:
 
     keys.press("Control+Enter")
     expect(ann.row("By keys").get_by_role("link")).to_be_focused()
+    keys.press("Enter")
+    expect(ann.page.get_by_role("heading", name="By keys")).to_be_focused()
+    keys.press("Escape")
+    expect(ann.row("By keys").get_by_role("link")).to_be_focused()
     keys.press("Tab")
     keys.press("Enter")
     expect(ann.field("Subject")).to_have_value("By keys")
@@ -293,6 +297,35 @@ def test_keys_alone_write_send_and_undo(ann: Person) -> None:
     keys.press("Escape")
     keys.press("/")
     expect(ann.page.get_by_role("searchbox")).to_be_focused()
+
+
+def test_an_older_answer_that_comes_late_takes_no_row_away(ann: Person) -> None:
+    late: list[tuple[Route, APIResponse]] = []
+    answers: list[str] = []
+
+    def looks(asked: Request) -> bool:
+        return asked.method == "GET" and bool(re.search(r"/v1/emails/em_\w+$", asked.url))
+
+    def hold(route: Route) -> None:
+        if late or not looks(route.request):
+            route.continue_()
+        else:
+            late.append((route, route.fetch()))
+
+    def answered_again(said: Response) -> bool:
+        answers.extend([said.url] * looks(said.request))
+        return len(answers) == 2
+
+    ann.page.route("**/v1/emails/**", hold)
+    with ann.page.expect_request(looks):
+        ann.writes("Late")  # it is saved, and the page, told of that, asks for it
+    ann.page.keyboard.press("Control+Enter")
+    expect(ann.row("Late").get_by_role("link")).to_be_focused()
+
+    ((route, draft),) = late
+    with ann.page.expect_response(answered_again):  # it looks again, told of the sending
+        route.fulfill(response=draft)
+    expect(ann.row("Late").get_by_role("link")).to_be_focused()
 
 
 def test_html_of_others_stays_while_its_text_is_edited(ann: Person) -> None:

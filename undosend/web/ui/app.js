@@ -15,7 +15,8 @@ class App {
 	notice = h("div.notice", { role: "alert" });
 	#active = new Set();
 	#view = "outbox";
-	#turn = 0; #listNext = false;
+	#turn = 0;
+	#toList;
 	#stop;
 
 	start() {
@@ -76,13 +77,15 @@ class App {
 		if (state === "denied") this.attempt(async () => (await this.api.session()).signed_in || this.#door("Sign in again."));
 	}
 
-	go(path) {
+	go(path, toList) {
+		this.#toList = toList;
 		if (location.hash === `#/${path}`) this.#route();
 		else location.hash = `#/${path}`;
 	}
 
 	async #route() {
-		const turn = ++this.#turn;
+		const turn = ++this.#turn, toList = this.#toList;
+		this.#toList = false;
 		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose";
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
 		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && !(writing && !wide.matches));
@@ -105,9 +108,8 @@ class App {
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		if (reads && !shown.contains(document.activeElement)) shown.querySelector("h2")?.focus();
-		// Only now are the rows drawn, and can be focused.
-		if (this.#listNext) this.list.focus();
-		this.#listNext = false;
+		// Only now are there rows.
+		if (toList && turn === this.#turn) list.list.querySelector("a")?.focus();
 	}
 
 	#has(view) { return view in VIEWS && (view !== "inbox" || this.session.dev); }
@@ -134,11 +136,9 @@ class App {
 
 	sent(email) {
 		UndoToast.watch(email, { client: this.api });
-		this.#view = "outbox";
 		this.composer.fresh(false);
 		this.seen(email);
-		this.#listNext = true;
-		this.go("outbox");
+		this.go("outbox", true);
 	}
 
 	async compose(draft) {
@@ -177,8 +177,7 @@ class App {
 		if (document.querySelector("dialog[open]") || e.defaultPrevented) return;
 		if (e.key === "Escape" && !at.closest?.("undo-toast")) {
 			at.blur();
-			this.go(this.#view);
-			return setTimeout(() => this.list.focus());
+			return this.go(this.#view, true);
 		}
 		if (at.matches?.("input, textarea, select") || e.altKey || ((e.ctrlKey || e.metaKey) && e.key !== "z")) return;
 		const act = { c: () => this.go("compose"), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];

@@ -116,7 +116,7 @@ export class MailList {
 	seen(email) {
 		this.#heard?.push(email);
 		const at = this.emails.findIndex((e) => e.id === email.id), fits = VIEWS[this.view].status.split(",").includes(email.status);
-		if (at >= 0 && fits && this.emails[at].version > email.version) return;
+		if (at >= 0 && this.emails[at].version > email.version) return;
 		if (at >= 0) this.emails.splice(at, 1, ...(fits ? [email] : []));
 		// What is older comes with its page.
 		else if (fits && !this.#query && (!this.#after || email.id > this.emails.at(-1)?.id)) this.emails = [email, ...this.emails].sort((a, b) => (a.id < b.id ? 1 : -1));
@@ -172,6 +172,4 @@ export class MailList {
 		e.preventDefault();
 		links[links.indexOf(document.activeElement?.closest(".row")?.querySelector("a")) + by]?.focus();
 	}
-
-	focus() { this.list.querySelector("a")?.focus(); }
 }
