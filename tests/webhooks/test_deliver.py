@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
 from tests.contract.samples import a_change
+from tests.fakes import PATIENCE
 from tests.webhooks.stage import ACCOUNT, FAILED, GONE, SECRET, WELL, Scene, until
 from undosend.domain.change import Event
 from undosend.domain.clock import SECOND
 from undosend.domain.errors import Unavailable
 from undosend.webhooks import schedule
-from undosend.webhooks.port import Outcome, Reason, Request, Result, Secret, Status
+from undosend.webhooks.memory import MemoryWebhooks
+from undosend.webhooks.port import Claimed, Outcome, Reason, Request, Result, Secret, Status
 
 HOUR, DAY = 3600, 24 * 3600
 GOOD, BAD = "https://good.example/", "https://bad.example/"
@@ -135,6 +139,37 @@ async def test_a_dead_receiver_delays_no_other() -> None:
         await scene.deliverer.idle()
         await scene.deliverer.stop(1)
         await running
+
+
+class SlowToCommit(MemoryWebhooks):
+    """A store that has been asked for a claim, and commits it when it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.may = asyncio.Event(), asyncio.Event()
+
+    async def claim(self, **wanted: Any) -> Sequence[Claimed]:
+        self.asked.set()
+        await self.may.wait()
+        return await super().claim(**wanted)
+
+
+async def test_what_is_claimed_while_it_stops_is_given_back_and_not_begun() -> None:
+    store = SlowToCommit()
+    scene = Scene(webhooks=store)
+    endpoint = await scene.endpoint()
+    await scene.hold(3)
+
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(scene.deliverer.run())
+        await store.asked.wait()
+        await scene.deliverer.stop(0)
+        store.may.set()
+    await scene.deliverer.idle()
+
+    assert scene.sender.sent == []
+    assert {one.lease_token for one in await scene.deliveries(endpoint)} == {None}
+    assert (await store.agenda()).due_at <= scene.clock.now()
 
 
 async def test_many_dead_receivers_leave_room_for_those_that_answer() -> None:

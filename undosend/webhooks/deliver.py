@@ -159,6 +159,9 @@ class Deliverer:
             choose=lambda found: schedule.chosen(found, running, failing),
             besides=self._full(),
         )
+        if self._stopping:  # stop was asked for while the claim was being committed
+            await self._store.give_back(at=now, token=self._token)
+            return 0
         for one in claimed:
             task = asyncio.create_task(self._deliver(one), name=f"tell {one.delivery.id}")
             failing_one = one.endpoint.failing_since is not None
