@@ -128,7 +128,7 @@ ROOTS = (
     "undosend.cli_webhooks",
     "undosend.operating",
     "undosend.restore",
-    "undosend.telling",
+    "undosend.assembly_webhooks",
 )
 
 # The first layer that has a module is the module's.

@@ -31,6 +31,7 @@ from undosend.assembly import (
     open_store,
     operator_door,
 )
+from undosend.assembly_webhooks import make_telling
 from undosend.checkup import embedded_database
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock, SystemClock
@@ -53,7 +54,6 @@ from undosend.spool.sqlite import (
     own,
     sqlite_warning,
 )
-from undosend.telling import make_telling
 from undosend.webhooks import schedule
 
 log = structlog.get_logger(__name__)
@@ -184,6 +184,7 @@ async def running(
             chores.gather,
             metrics,
             spool=spool,
+            webhooks=telling.store,
             releaser=releaser,
             relay=smtp,
             disk=store.disk,
@@ -203,9 +204,6 @@ async def running(
                 ),
                 tasks.create_task(chores.note_uses(store.keyring, clock), name="uses"),
                 tasks.create_task(retention.run(), name="retention"),
-                tasks.create_task(
-                    chores.gather_untold(telling.store, metrics, clock), name="untold"
-                ),
                 tasks.create_task(
                     chores.forget_deliveries(telling.store, clock), name="forgetting deliveries"
                 ),

@@ -37,13 +37,15 @@ async def gather(
     metrics: Metrics,
     *,
     spool: Spool,
+    webhooks: Webhooks,
     releaser: Releaser,
     relay: SmtpRelay,
     disk: Disk,
     clock: Clock,
 ) -> None:
-    """Let the metrics know what only the spool and the system know."""
+    """Let the metrics know what only the database and the system know."""
     with suppress(Unavailable):
+        metrics.untold((await webhooks.agenda()).oldest_at, clock.now())
         census, agenda = await spool.census(), await spool.agenda()
         metrics.gather(
             census,
@@ -75,14 +77,6 @@ async def note_uses(keyring: Keyring, clock: Clock) -> None:
         await clock.sleep_until(clock.now() + _USES_SECONDS * SECOND)
         with suppress(Unavailable):
             await keyring.keep_uses()
-
-
-async def gather_untold(store: Webhooks, metrics: Metrics, clock: Clock) -> None:
-    """Let the metrics know how long what waits to be told has been waiting."""
-    while True:
-        with suppress(Unavailable):
-            metrics.untold((await store.agenda()).oldest_at, clock.now())
-        await clock.sleep_until(clock.now() + _GATHER_SECONDS * SECOND)
 
 
 async def forget_deliveries(store: Webhooks, clock: Clock) -> None:

@@ -16,6 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 from tornado.web import Application
 
+from undosend.assembly_webhooks import guard_of
 from undosend.checkup import embedded_database
 from undosend.choices import signing_keys
 from undosend.control import Answer, Request, connected, exchange
@@ -31,7 +32,6 @@ from undosend.spool.sql_keys import SqlKeys
 from undosend.spool.sqlite import database_file, open_sqlite
 from undosend.spool.store import SqlSpool
 from undosend.spool.webhooks import SqlWebhooks
-from undosend.telling import guard_of
 from undosend.webhooks.admin import WebhookAdmin
 from undosend.webhooks.client import SystemLookup
 
