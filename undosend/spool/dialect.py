@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy import (
+    BigInteger,
+    BindParameter,
     ClauseElement,
     ColumnElement,
     FromClause,
@@ -25,6 +27,11 @@ from sqlalchemy.types import TypeEngine
 
 Types = Mapping[str, TypeEngine[Any]]
 """The columns of a table of items: names, in order, and types."""
+
+
+def parameter(name: str, type_: Any = BigInteger) -> BindParameter[Any]:
+    """Return a parameter whose value comes with the call."""
+    return bindparam(name, None, type_)
 
 
 @dataclass(frozen=True, slots=True)

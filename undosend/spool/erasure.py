@@ -10,7 +10,6 @@ from sqlalchemy import (
     Integer,
     Select,
     Text,
-    bindparam,
     delete,
     func,
     literal_column,
@@ -24,7 +23,7 @@ from undosend.domain.email import FINAL, Row
 from undosend.domain.lifecycle import CONTENT_DELETED
 from undosend.domain.remains import bare, numbers
 from undosend.domain.told import unquoted
-from undosend.spool.dialect import Dialect, Types
+from undosend.spool.dialect import Dialect, Types, parameter
 from undosend.spool.documents import logged_of, results_text, row_of
 from undosend.spool.session import Session
 from undosend.spool.tables import attachments, contents, emails, events, recipients, terms
@@ -41,10 +40,6 @@ _LINE: Types = {"seq": BigInteger(), "trouble": Text(), "sender": Text(), "resul
 _WITH_CONTENT = (emails.c.final_at.is_not(None), emails.c.content_deleted_at.is_(None))
 
 
-def _given(name: str, type_: Any = BigInteger) -> Any:
-    return bindparam(name, None, type_)
-
-
 def _ended() -> Select[Any]:
     """Select the keys and the octets of ended emails, the longest ended first."""
     files = select(func.sum(attachments.c.size)).where(attachments.c.email_id == emails.c.id)
@@ -52,9 +47,9 @@ def _ended() -> Select[Any]:
     octets = func.coalesce(files.scalar_subquery(), 0) + text.scalar_subquery()
     return (
         select(emails.c.account, emails.c.id, octets)
-        .where(*_WITH_CONTENT, emails.c.final_at <= _given("before"))
+        .where(*_WITH_CONTENT, emails.c.final_at <= parameter("before"))
         .order_by(emails.c.final_at)
-        .limit(_given("most", Integer))
+        .limit(parameter("most", Integer))
     )
 
 
@@ -70,14 +65,14 @@ class Erasure:
         self.mark = done(
             update(emails)
             .values(
-                content_deleted_at=_given("at"),
-                updated_at=_given("at"),
+                content_deleted_at=parameter("at"),
+                updated_at=parameter("at"),
                 version=emails.c.version + 1,
                 sender=None,
             )
             .where(emails.c.id == keys.c.email_id, emails.c.account == keys.c.account)
             .where(emails.c.state.in_(sorted(FINAL)), emails.c.content_deleted_at.is_(None))
-            .where(emails.c.final_at <= _given("before"))
+            .where(emails.c.final_at <= parameter("before"))
             .returning(*emails.c)
         )
         self.set_trouble = done(

@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
     Integer,
     Select,
     Subquery,
     Text,
-    bindparam,
     select,
     union_all,
 )
 
 from undosend.domain.email import State
+from undosend.spool.dialect import parameter
 from undosend.spool.port import Listing
 from undosend.spool.tables import emails, terms
 
@@ -81,29 +80,29 @@ def given_of(account: str, listing: Listing) -> Mapping[str, Any]:
 def found(shape: Shape) -> Select[Any]:
     """Select the ids of the page, in its direction."""
     filters = _filters(shape)
-    looked = _looked(shape, _given("look" if filters else "limit", Integer))
+    looked = _looked(shape, parameter("look" if filters else "limit", Integer))
     ids = select(emails.c.id).where(emails.c.id.in_(select(looked.c.id)), *filters)
-    return ids.order_by(_order(shape, emails.c.id)).limit(_given("limit", Integer))
+    return ids.order_by(_order(shape, emails.c.id)).limit(parameter("limit", Integer))
 
 
 def end_of_look(shape: Shape) -> Select[Any] | None:
     """Select the last email looked at and the one behind it, if there are; None if all fit."""
     if not _filters(shape):
         return None
-    looked = _looked(shape, _given("look_beyond", Integer))
+    looked = _looked(shape, parameter("look_beyond", Integer))
     last = select(looked.c.id).order_by(_order(shape, looked.c.id)).limit(2)
-    return last.offset(_given("last_looked", Integer))
+    return last.offset(parameter("last_looked", Integer))
 
 
 def _looked(shape: Shape, most: Any) -> Subquery:
     """Select the first ids that the leading condition names."""
     if shape.terms:
         return _first(_by_term(0), terms.c.email_id, shape, most).subquery("looked")
-    mine = [emails.c.account == _given("account")]
+    mine = [emails.c.account == parameter("account", Text)]
     if shape.by_message_id:
-        mine.append(emails.c.message_id == _given("message_id"))
+        mine.append(emails.c.message_id == parameter("message_id", Text))
     elif shape.in_group:
-        mine.append(emails.c.group_id == _given("group_id"))
+        mine.append(emails.c.group_id == parameter("group_id", Text))
     elif shape.states:
         each = (
             _first([*mine, emails.c.state == state], emails.c.id, shape, most).subquery()
@@ -118,7 +117,7 @@ def _looked(shape: Shape, most: Any) -> Subquery:
 def _first(
     conditions: Sequence[ColumnElement[bool]], ids: ColumnElement[str], shape: Shape, most: Any
 ) -> Select[Any]:
-    between = (ids < _given("below"), ids > _given("above"))
+    between = (ids < parameter("below", Text), ids > parameter("above", Text))
     return (
         select(ids.label("id"))
         .where(*conditions, *between)
@@ -138,25 +137,23 @@ def _filters(shape: Shape) -> Sequence[ColumnElement[bool]]:
         for place in range(1, shape.terms)
     ]
     if shape.by_message_id:
-        filters += [emails.c.message_id == _given("message_id")] if led else []
+        filters += [emails.c.message_id == parameter("message_id", Text)] if led else []
         led = True
     if shape.in_group:
-        filters += [emails.c.group_id == _given("group_id")] if led else []
+        filters += [emails.c.group_id == parameter("group_id", Text)] if led else []
         led = True
     if shape.by_sender:
-        filters.append(emails.c.sender == _given("sender"))
+        filters.append(emails.c.sender == parameter("sender", Text))
     if shape.states and led:
         filters.append(emails.c.state.in_(sorted(shape.states)))
     return filters
 
 
 def _by_term(place: int) -> Sequence[ColumnElement[bool]]:
-    return terms.c.account == _given("account"), terms.c.term == _given(f"term_{place}")
+    return terms.c.account == parameter("account", Text), terms.c.term == parameter(
+        f"term_{place}", Text
+    )
 
 
 def _order(shape: Shape, ids: ColumnElement[str]) -> ColumnElement[Any]:
     return ids.asc() if shape.upwards else ids.desc()
-
-
-def _given(name: str, type_: Any = Text) -> BindParameter[Any]:
-    return bindparam(name, None, type_)

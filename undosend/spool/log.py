@@ -12,12 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
-    BindParameter,
     ColumnElement,
     Integer,
     Text,
-    bindparam,
     delete,
     func,
     select,
@@ -25,7 +22,7 @@ from sqlalchemy import (
 
 from undosend.domain.errors import CursorExpired, UndosendError
 from undosend.domain.told import Told, Topic
-from undosend.spool.dialect import Dialect, Statement
+from undosend.spool.dialect import Dialect, Statement, parameter
 from undosend.spool.documents import logged_of
 from undosend.spool.session import Session
 from undosend.spool.tables import events
@@ -65,18 +62,18 @@ class EventLog:
     def _look(self, about: frozenset[str]) -> Statement:
         """Count the lines that one look may meet, and name the last of them."""
         met = select(events.c.seq).where(*_behind(about)).order_by(events.c.seq)
-        few = met.limit(_given("look", Integer)).subquery("met")
+        few = met.limit(parameter("look", Integer)).subquery("met")
         return self._dialect.compile(select(func.count(), func.max(few.c.seq)).select_from(few))
 
     def _lines(self, about: frozenset[str], types: frozenset[str]) -> Statement:
         """Select lines that fit, as far as the look goes."""
-        fitting = [events.c[name] == _given(name, Text) for name in about]
+        fitting = [events.c[name] == parameter(name, Text) for name in about]
         fitting += [events.c.type.in_(sorted(types))] if types else []
         return self._dialect.compile(
             select(*events.c)
-            .where(*_behind(about), events.c.seq <= _given("upto"), *fitting)
+            .where(*_behind(about), events.c.seq <= parameter("upto"), *fitting)
             .order_by(events.c.seq)
-            .limit(_given("limit", Integer))
+            .limit(parameter("limit", Integer))
         )
 
     async def after(
@@ -112,7 +109,7 @@ class EventLog:
 def _behind(about: frozenset[str]) -> Sequence[ColumnElement[bool]]:
     """Return the conditions that an index has in order: those of one email are few."""
     names = ("account", "email_id") if "email_id" in about else ("account",)
-    return (*_named(*names), events.c.seq > _given("after"))
+    return (*_named(*names), events.c.seq > parameter("after"))
 
 
 def _forget() -> Any:
@@ -121,16 +118,12 @@ def _forget() -> Any:
     Without a last line nobody could tell how far the log had come.
     """
     oldest = select(events.c.seq, events.c.at).order_by(events.c.seq)
-    few = oldest.limit(_given("limit", Integer)).subquery("few")
-    young = func.min(few.c.seq).filter(few.c.at >= _given("before"))
+    few = oldest.limit(parameter("limit", Integer)).subquery("few")
+    young = func.min(few.c.seq).filter(few.c.at >= parameter("before"))
     until = select(func.coalesce(young, func.max(few.c.seq) + 1)).scalar_subquery()
     last = select(func.max(events.c.seq)).scalar_subquery()
     return delete(events).where(events.c.seq < until, events.c.seq < last).returning(events.c.seq)
 
 
 def _named(*names: str) -> Sequence[ColumnElement[bool]]:
-    return [events.c[name] == _given(name, Text) for name in names]
-
-
-def _given(name: str, type_: Any = BigInteger) -> BindParameter[Any]:
-    return bindparam(name, None, type_)
+    return [events.c[name] == parameter(name, Text) for name in names]

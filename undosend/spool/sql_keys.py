@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Text, bindparam, case, func, insert, select, update
+from sqlalchemy import BigInteger, Integer, Text, case, func, insert, select, update
 
 from undosend.domain.access import Scope
 from undosend.domain.keys import Key
 from undosend.spool.database import Database
-from undosend.spool.dialect import Types
+from undosend.spool.dialect import Types, parameter
 from undosend.spool.group_commit import Kind
 from undosend.spool.key_port import Use
 from undosend.spool.session import Ask, Session
@@ -28,8 +28,8 @@ class SqlKeys:
     def __init__(self, database: Database) -> None:
         self._database = database
         done, used = database.dialect.compile, database.dialect.rows(_USE)
-        mine = keys.c.id == bindparam("id", None, Text)
-        at = bindparam("at", None, BigInteger)
+        mine = keys.c.id == parameter("id", Text)
+        at = parameter("at")
         self._all = done(select(*keys.c).order_by(keys.c.id))
         self._add = done(insert(keys))
         self._revoke = done(

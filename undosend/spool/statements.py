@@ -8,14 +8,12 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     FromClause,
     Integer,
     Select,
     Table,
     Text,
-    bindparam,
     case,
     delete,
     func,
@@ -29,7 +27,7 @@ from sqlalchemy import (
 
 from undosend.domain.change import Event
 from undosend.domain.email import NEVER, WAITING, State
-from undosend.spool.dialect import Dialect, Statement, Types
+from undosend.spool.dialect import Dialect, Statement, Types, parameter
 from undosend.spool.erasure import Erasure
 from undosend.spool.finding import Shape, end_of_look, found
 from undosend.spool.log import EventLog
@@ -108,10 +106,10 @@ class Statements:
                 tuple_(*(receipts.c[name] for name in _RECEIPT)).in_(select(*told.c))
             )
         )
-        self.forget_receipts = done(delete(receipts).where(receipts.c.at < _given("before")))
-        self.secret = done(select(secrets.c.value).where(secrets.c.name == _given("name", Text)))
+        self.forget_receipts = done(delete(receipts).where(receipts.c.at < parameter("before")))
+        self.secret = done(select(secrets.c.value).where(secrets.c.name == parameter("name", Text)))
         self.add_secret = done(insert(secrets))
-        self.drop_secret = done(delete(secrets).where(secrets.c.name == _given("name", Text)))
+        self.drop_secret = done(delete(secrets).where(secrets.c.name == parameter("name", Text)))
         self.set_results = done(
             update(recipients)
             .values({name: results.c[name] for name in ("delivery", "code", "reply")})
@@ -123,36 +121,36 @@ class Statements:
         self.claim = done(
             update(emails)
             .values(
-                lease_token=_given("token", Text),
-                lease_until=_given("until"),
+                lease_token=parameter("token", Text),
+                lease_until=parameter("until"),
                 claims=emails.c.claims + 1,
             )
             .where(*_named(keys))
         )
         still_ours = _still_ours(leases)
         self.renew = done(
-            update(emails).values(lease_until=_given("until", BigInteger)).where(*still_ours)
+            update(emails).values(lease_until=parameter("until", BigInteger)).where(*still_ours)
         )
         self.give_back = done(
             update(emails)
             .values(
                 lease_token=None,
                 lease_until=0,
-                claims=emails.c.claims - _given("uncounted", Integer),
+                claims=emails.c.claims - parameter("uncounted", Integer),
             )
             .where(*still_ours)
         )
         self.move_along = done(_move_along())
         self.lapsed = done(
             select(*emails.c)
-            .where(emails.c.lease_token.is_not(None), emails.c.lease_until <= _given("at"))
+            .where(emails.c.lease_token.is_not(None), emails.c.lease_until <= parameter("at"))
             .order_by(emails.c.lease_until)
         )
         self.overdue = done(
             select(*emails.c)
-            .where(*_UNCLAIMED, *_EXPIRING, emails.c.expires_at <= _given("at"))
+            .where(*_UNCLAIMED, *_EXPIRING, emails.c.expires_at <= parameter("at"))
             .order_by(emails.c.expires_at)
-            .limit(_given("limit", Integer))
+            .limit(parameter("limit", Integer))
         )
         self.agenda = done(_agenda())
 
@@ -162,17 +160,17 @@ class Statements:
         files = (
             select(*attachments.c)
             .join(emails, emails.c.id == attachments.c.email_id)
-            .where(emails.c.account == _given("account", Text))
-            .where(emails.c.id == _given("email_id", Text))
+            .where(emails.c.account == parameter("account", Text))
+            .where(emails.c.id == parameter("email_id", Text))
         )
         self.group = done(
             select(emails.c.id)
-            .where(emails.c.account == _given("account", Text))
-            .where(emails.c.group_id == _given("group_id", Text))
+            .where(emails.c.account == parameter("account", Text))
+            .where(emails.c.group_id == parameter("group_id", Text))
             .order_by(emails.c.id)
         )
         self.files = done(files)
-        self.attachment = done(files.where(attachments.c.id == _given("attachment_id", Text)))
+        self.attachment = done(files.where(attachments.c.id == parameter("attachment_id", Text)))
         self.census = done(select(emails.c.state, func.count()).group_by(emails.c.state))
         self.page = lru_cache(_SHAPES)(self._page)
 
@@ -208,10 +206,6 @@ class Statements:
         return self._dialect.compile(page), None if end is None else self._dialect.compile(end)
 
 
-def _given(name: str, type_: Any = BigInteger) -> BindParameter[Any]:
-    return bindparam(name, None, type_)
-
-
 def _named(keys: FromClause) -> Sequence[ColumnElement[bool]]:
     return emails.c.id == keys.c.email_id, emails.c.account == keys.c.account
 
@@ -234,23 +228,25 @@ _EXPIRING = (emails.c.expires_at < literal_column(str(NEVER)),)
 def _due() -> Select[Any]:
     return (
         select(emails.c.account, emails.c.id, emails.c.claims)
-        .where(*_UNCLAIMED, emails.c.due_at >= _given("since"), emails.c.due_at <= _given("at"))
-        .where(emails.c.expires_at > _given("at"), ~_PAUSED.exists())
+        .where(
+            *_UNCLAIMED, emails.c.due_at >= parameter("since"), emails.c.due_at <= parameter("at")
+        )
+        .where(emails.c.expires_at > parameter("at"), ~_PAUSED.exists())
         .order_by(emails.c.due_at)
-        .limit(_given("limit", Integer))
+        .limit(parameter("limit", Integer))
     )
 
 
 def _add_file() -> Any:
     """Insert one file; nothing, where its values are NULL."""
-    values = [_given(column.name, column.type) for column in attachments.c]
-    there = _given("id", Text).is_not(None)
+    values = [parameter(column.name, column.type) for column in attachments.c]
+    there = parameter("id", Text).is_not(None)
     return insert(attachments).from_select(list(attachments.c), select(*values).where(there))
 
 
 def _move_along() -> Any:
     """Move the window of what is held by a delay, and of all that is tried again the next try."""
-    step, held = _given("step"), emails.c.state == State.HELD
+    step, held = parameter("step"), emails.c.state == State.HELD
     window = {
         name: case((held, emails.c[name] + step), else_=emails.c[name])
         for name in ("release_at", "undo_until")

@@ -6,14 +6,12 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     FromClause,
     Integer,
     Select,
     Table,
     Text,
-    bindparam,
     case,
     cast,
     delete,
@@ -28,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from undosend.spool.dialect import Dialect, Statement, Types
+from undosend.spool.dialect import Dialect, Statement, Types, parameter
 from undosend.spool.tables import events, removed_webhooks, webhooks
 from undosend.spool.tables import webhook_deliveries as deliveries
 from undosend.webhooks.port import DELIVERY_PREFIX, ENDPOINT_PREFIX, Status
@@ -81,8 +79,8 @@ class WebhookStatements:
         ids = dialect.rows(_IDS)
         named = select(ids.c.id)
         ours = (
-            webhooks.c.account == _given("account", Text),
-            webhooks.c.id == _given("webhook_id", Text),
+            webhooks.c.account == parameter("account", Text),
+            webhooks.c.id == parameter("webhook_id", Text),
         )
         self.count = done(
             select(func.count()).select_from(webhooks).where(webhooks.c.account == ours[0].right)
@@ -104,37 +102,37 @@ class WebhookStatements:
 
         self.put = done(insert(deliveries))
         of_one = (
-            deliveries.c.webhook_id == _given("webhook_id", Text),
-            deliveries.c.account == _given("account", Text),
+            deliveries.c.webhook_id == parameter("webhook_id", Text),
+            deliveries.c.account == parameter("account", Text),
         )
         self.delivery = done(
-            select(*deliveries.c).where(*of_one, deliveries.c.id == _given("delivery_id", Text))
+            select(*deliveries.c).where(*of_one, deliveries.c.id == parameter("delivery_id", Text))
         )
         place = tuple_(deliveries.c.created_at, deliveries.c.id)
-        edge = tuple_(_given("edge_at"), _given("edge_id", Text))
+        edge = tuple_(parameter("edge_at"), parameter("edge_id", Text))
         page = (
             select(*deliveries.c)
             .where(*of_one, place < edge)
             .order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc())
-            .limit(_given("limit", Integer))
+            .limit(parameter("limit", Integer))
         )
         self.page = done(page)
-        self.status_page = done(page.where(deliveries.c.status == _given("status", Text)))
+        self.status_page = done(page.where(deliveries.c.status == parameter("status", Text)))
         self.redeliver = done(
             update(deliveries)
-            .values(due_at=_given("at"), **_ANEW)
-            .where(*of_one, deliveries.c.id == _given("delivery_id", Text))
+            .values(due_at=parameter("at"), **_ANEW)
+            .where(*of_one, deliveries.c.id == parameter("delivery_id", Text))
             .returning(*deliveries.c)
         )
         dead = (
             select(deliveries.c.id)
             .where(*of_one, deliveries.c.status == Status.DEAD)
             .order_by(deliveries.c.created_at, deliveries.c.id)
-            .limit(_given("most", Integer))
+            .limit(parameter("most", Integer))
         )
         self.redeliver_dead = done(
             update(deliveries)
-            .values(due_at=_given("at"), **_ANEW)
+            .values(due_at=parameter("at"), **_ANEW)
             .where(deliveries.c.id.in_(dead))
             .returning(deliveries.c.id)
         )
@@ -143,7 +141,7 @@ class WebhookStatements:
         self.candidates = done(_candidates(ids))
         self.claim = done(
             update(deliveries)
-            .values(due_at=_given("until"), lease_token=_given("token", Text))
+            .values(due_at=parameter("until"), lease_token=parameter("token", Text))
             .where(deliveries.c.id.in_(named))
         )
         self.claimed = done(
@@ -164,20 +162,18 @@ class WebhookStatements:
         leased = deliveries.c.lease_token.is_not(None)
         given_back = (
             update(deliveries)
-            .values(due_at=_given("at"), lease_token=None)
+            .values(due_at=parameter("at"), lease_token=None)
             .where(leased)
             .returning(deliveries.c.id)
         )
         self.give_back_all = done(given_back)
-        self.give_back = done(given_back.where(deliveries.c.lease_token == _given("token", Text)))
-        self.forget_old = done(_forget(webhooks, deliveries.c.created_at < _given("before")))
+        self.give_back = done(
+            given_back.where(deliveries.c.lease_token == parameter("token", Text))
+        )
+        self.forget_old = done(_forget(webhooks, deliveries.c.created_at < parameter("before")))
         self.forget_removed = done(_forget(removed_webhooks))
         left = select(deliveries.c.id).where(deliveries.c.webhook_id == removed_webhooks.c.id)
         self.forget_endpoints = done(delete(removed_webhooks).where(~left.exists()))
-
-
-def _given(name: str, type_: Any = BigInteger) -> BindParameter[Any]:
-    return bindparam(name, None, type_)
 
 
 def _candidates(besides: FromClause) -> Select[Any]:
@@ -190,9 +186,9 @@ def _candidates(besides: FromClause) -> Select[Any]:
     due = (
         select(first.c.id)
         .where(first.c.webhook_id == webhooks.c.id)
-        .where(first.c.due_at.is_not(None), first.c.due_at <= _given("at"))
+        .where(first.c.due_at.is_not(None), first.c.due_at <= parameter("at"))
         .order_by(first.c.due_at)
-        .limit(_given("each", Integer))
+        .limit(parameter("each", Integer))
         .correlate(webhooks)
     )
     failing = case((webhooks.c.failing_since.is_(None), literal(0)), else_=literal(1))
@@ -200,7 +196,7 @@ def _candidates(besides: FromClause) -> Select[Any]:
         select(deliveries.c.id, deliveries.c.webhook_id, deliveries.c.due_at, failing)
         .select_from(webhooks)
         .join(deliveries, deliveries.c.id.in_(due))
-        .where(_ENABLED, webhooks.c.rest_until <= _given("at"))
+        .where(_ENABLED, webhooks.c.rest_until <= parameter("at"))
         .where(webhooks.c.id.not_in(select(besides.c.id)))
     )
 
@@ -244,7 +240,7 @@ def _forget(owners: Table, *only: ColumnElement[bool]) -> Any:
         select(past.c.id)
         .where(past.c.webhook_id == owners.c.id)
         .order_by(past.c.created_at)
-        .limit(_given("most", Integer))
+        .limit(parameter("most", Integer))
         .correlate(owners)
     )
     of_any = (
@@ -252,6 +248,6 @@ def _forget(owners: Table, *only: ColumnElement[bool]) -> Any:
         .select_from(owners)
         .join(deliveries, deliveries.c.id.in_(some))
         .where(*only)
-        .limit(_given("most", Integer))
+        .limit(parameter("most", Integer))
     )
     return delete(deliveries).where(deliveries.c.id.in_(of_any)).returning(deliveries.c.id)
