@@ -19,6 +19,7 @@ from tests.http import stages
 from tests.http.live import Talker, listening, talking
 from tests.http.service import Service, serving
 from tests.test_openapi import COMPONENTS as SHARED
+from tests.test_openapi import read_strictly
 from undosend.domain.ids import new_id
 from undosend.domain.told import Logged
 from undosend.doors.http.messages import _KINDS, message_of
@@ -79,16 +80,7 @@ def test_the_document_is_asyncapi() -> None:
 
 
 def test_no_key_is_there_twice() -> None:
-    class Strict(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        assert len(keys) == len(set(keys)), node.start_mark
-        return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-    Strict.add_constructor("tag:yaml.org,2002:map", mapping)
-    yaml.load(CONTRACT.read_bytes(), Strict)  # noqa: S506 - a safe loader, and our own file
+    read_strictly(CONTRACT)
 
 
 def references(thing: Any) -> Iterator[str]:
