@@ -6,7 +6,7 @@ changes it by a ``Change`` that carries the caller's bounds into the statement's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any, Self
@@ -24,14 +24,22 @@ from undosend.domain.errors import (
 )
 from undosend.domain.message import rendered
 from undosend.domain.octets import Message
+from undosend.domain.rules import wire_size
 from undosend.domain.told import Logged, Told, Topic
 from undosend.spool.port import Listing, Page, Receipt, Spool
 
 RECEIPTS_LAST = 24 * 3600 * SECOND
 """How long a repeated request is answered by what the first one came to."""
 
+Expect = Callable[[int], None]
+"""Told how many octets, more or less, are about to be read; what it raises ends it."""
+
 _ANYONE = Caller()
 _NAMES = {"email_id": "email", "group_id": "group", "sender": "sender"}
+
+
+def _anything(_: int) -> None:
+    """Let it be read, however much it is."""
 
 
 class Bounded:
@@ -138,22 +146,28 @@ class Reading(Bounded):
         """Return the number of the log's last line."""
         return await self._spool.last_told()
 
-    async def attachment(self, account: str, email_id: str, attachment_id: str) -> File:
+    async def attachment(
+        self, account: str, email_id: str, attachment_id: str, *, expect: Expect = _anything
+    ) -> File:
         """Return one attachment with its bytes. Raises AttachmentNotFound, ContentDeleted."""
         email = await self.whole(account, email_id)
-        if attachment_id not in {part.id for part in email.parts}:
+        sizes = {part.id: part.size for part in email.parts}
+        if attachment_id not in sizes:
             raise AttachmentNotFound(attachment_id)
+        expect(sizes[attachment_id])
         try:
             return await self._spool.attachment(account, email_id, attachment_id)
         except AttachmentNotFound:
             await self.whole(account, email_id)  # or is it gone with all the rest?
             raise
 
-    async def raw(self, account: str, email_id: str) -> Message:
+    async def raw(self, account: str, email_id: str, *, expect: Expect = _anything) -> Message:
         """Return the exact message that leaves, or has left, or would leave if sent now.
 
         Raises ContentDeleted.
         """
+        email = await self.whole(account, email_id)
+        expect(wire_size(email.content, email.attachments))
         email, files = await self._spool.whole(account, email_id)
         self._cover(email.row)
         _refuse_if_deleted(email)

@@ -188,7 +188,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default=256,
         ge=64,
         le=1_048_576,
-        description="Memory for the large requests (over 64 KiB) that are here at once, in MiB.",
+        description="Memory for large requests and answers (over 64 KiB) on their way, in MiB.",
     )
     webhook_allow_networks: Networks = Field(
         default="",

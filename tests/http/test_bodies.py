@@ -332,3 +332,102 @@ async def test_who_stops_taking_a_message_is_hung_up_on(
         octets = await reader.read()
 
     assert 0 < len(octets) < 16_000_000
+
+
+# Room for answers.
+
+
+@asynccontextmanager
+async def untaken(service: Service, ask: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Ask for much, take nothing of it, and wait until the service cannot go on."""
+    async with connected(service) as (reader, writer):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        head = f"{ask} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode())
+        async with asyncio.timeout(PATIENCE):
+            while service.room.taken == 0:  # noqa: ASYNC110 - the server tells nobody
+                await asyncio.sleep(0)
+        await until_quiet(service)
+        yield reader
+
+
+async def given_back(service: Service) -> bool:
+    async with asyncio.timeout(PATIENCE):
+        while service.room.taken:
+            await service.get("/livez")
+    return True
+
+
+async def with_a_file(service: Service) -> str:
+    """Return the path of an email with a file that is more than a socket takes at once."""
+    files = [{"filename": "a.bin", "content": encoded(b"x" * 16_000_000)}]
+    email = await service.made(attachments=files)
+    return f"/v1/emails/{email['id']}"
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.parametrize("what", ["email", "raw", "attachment", "undo"])
+async def test_a_large_answer_has_room_until_it_is_taken_or_nobody_is_there(
+    service: Service, what: str, leaves: bool
+) -> None:
+    if what in {"raw", "attachment"}:
+        path = await with_a_file(service)
+        file = (await service.get(path)).json["attachments"][0]
+        ask, least = f"GET {path}/raw", 16_000_000
+        if what == "attachment":
+            ask = f"GET {path}/attachments/{file['id']}"
+    else:
+        path, least = f"/v1/emails/{await full_of_quotes(service)}", 4_000_000
+        ask = {"email": f"GET {path}", "undo": f"POST {path}/undo"}.get(what, "")
+
+    async with untaken(service, ask) as reader:
+        assert service.room.taken >= least
+        if not leaves:
+            reader._transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(await reader.read()) > least
+
+    assert await given_back(service)
+
+
+async def test_without_room_a_large_answer_waits_for_another_time_and_a_small_one_does_not(
+    service: Service,
+) -> None:
+    large, small = await full_of_quotes(service), await stages.held(service)
+    filed = await with_a_file(service)
+    file = (await service.get(filed)).json["attachments"][0]["id"]
+    service.room.take(256 * 1024 * 1024)
+
+    for path in (f"/v1/emails/{large}", f"{filed}/raw", f"{filed}/attachments/{file}"):
+        answer = await service.get(path)
+        assert (answer.status, answer.problem) == (503, "overloaded")
+        assert answer.headers["Retry-After"] == "2"
+    assert (await service.get(f"/v1/emails/{small}")).status == 200
+    assert (await service.get("/v1/emails")).status == 200
+    assert (await service.get("/openapi.yaml")).status == 200
+
+    service.room.give_back(256 * 1024 * 1024)
+    assert (await service.get(f"/v1/emails/{large}")).status == 200
+
+
+async def test_without_room_what_was_done_is_told_however_large(service: Service) -> None:
+    email_id = await full_of_quotes(service)
+    service.room.take(256 * 1024 * 1024)
+
+    answer = await service.post(f"/v1/emails/{email_id}/undo")
+
+    assert (answer.status, len(answer.json["text"])) == (200, 1_000_000)
+    service.room.give_back(256 * 1024 * 1024)
+    assert await given_back(service)
+
+
+async def test_a_page_that_nobody_takes_costs_a_slice_of_it(service: Service) -> None:
+    """The largest that anybody may ask for without a key."""
+    served = service.server._connections
+    async with connected(service) as (reader, writer):
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        ask = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        writer.write(ask * 10)
+        async with asyncio.timeout(PATIENCE):
+            while not (stuck := [one.stream for one in served if one.stream.writing()]):
+                await service.get("/livez")
+        assert len(stuck[0]._write_buffer) <= 2 * SMALL

@@ -77,7 +77,7 @@ class Message:
         gathered: list[bytes] = []
         size = 0
         for piece in self._pieces:
-            for block in _slices(piece) if isinstance(piece, bytes) else piece:
+            for block in slices(piece) if isinstance(piece, bytes) else piece:
                 gathered.append(block)
                 size += len(block)
                 if size >= _CHUNK:
@@ -110,6 +110,8 @@ def _is_in_lines(text: bytes) -> bool:
     return text.endswith(b"\r\n") and text.count(b"\r") == ends == text.count(b"\n")
 
 
-def _slices(text: bytes) -> Iterator[bytes]:
-    for start in range(0, len(text), _CHUNK):
-        yield text[start : start + _CHUNK]
+def slices(octets: bytes | bytearray) -> Iterator[bytes]:
+    """Yield the octets in chunks of 64 KiB: of a large file, only one is there twice."""
+    view = memoryview(octets)
+    for start in range(0, len(view), _CHUNK):
+        yield bytes(view[start : start + _CHUNK])

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from undosend.domain.access import Scope
 from undosend.domain.email import Content, File
 from undosend.domain.errors import FieldError, InvalidEmail
+from undosend.domain.octets import slices
 from undosend.domain.rules import FILE_LIMIT, no_room
 from undosend.doors.http import answers
 from undosend.doors.http.forms import Form, Part, boundary_of
@@ -24,7 +25,6 @@ from undosend.doors.http.problems import BadRequest
 
 _FRAME = 256 * 1024
 """Octets of a form beside its files."""
-_SLICE = 256 * 1024
 _OF_A_FILE = frozenset({"filename", "content_id"})
 _SAY_NOTHING = {"", "application/x-www-form-urlencoded"}  # curl's word for any body
 
@@ -143,13 +143,13 @@ class AttachmentHandler(OneEmail):
 
     async def get(self, email_id: str, attachment_id: str) -> None:
         """Download it, as octets that no browser takes for anything else."""
-        file = await self.outbox.attachment(self.account, email_id, attachment_id)
+        file = await self.outbox.attachment(
+            self.account, email_id, attachment_id, expect=self.answering
+        )
         name = quote(file.attachment.filename, safe="")
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{name}")
-        octets = memoryview(file.body)
-        slices = (bytes(octets[at : at + _SLICE]) for at in range(0, len(octets), _SLICE))
-        await self.stream(slices, len(octets))
+        await self.stream(slices(file.body), len(file.body))
 
     async def delete(self, email_id: str, attachment_id: str) -> None:
         """Take it from the draft; the draft's new version is the ETag."""

@@ -246,13 +246,13 @@ class Handler(Receiver):
         self.finish()
 
     async def stream(self, chunks: Iterable[bytes], size: int) -> None:
-        """Answer with octets as they come, never with all of them in memory for long."""
+        """Answer with octets as they come, the next when the client has taken the last."""
         self.set_header("Content-Length", str(size))
         for chunk in chunks:
             self.write(chunk)
             flushed, left, patience = self.flush(), self.left(), Pace().more(len(chunk))
             await asyncio.wait((flushed, left), timeout=patience, return_when=FIRST_COMPLETED)
-            if left.done() or not flushed.done():
+            if left.done() or not flushed.done() or flushed.exception():
                 self.hang_up()
                 break
         del chunks  # an error of the connection holds on to this frame for a long time
@@ -292,7 +292,9 @@ class Handler(Receiver):
                 return
         self.set_status(status)
         self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(to_json(body) + b"\n")
+        octets = to_json(body) + b"\n"
+        self.answering(len(octets))
+        self.finish(octets)
 
     def compute_etag(self) -> None:
         """Make no ETag of our own: only an email's version is one."""

@@ -241,7 +241,7 @@ class RawHandler(OneEmail):
 
     async def get(self, email_id: str) -> None:
         """Download the message."""
-        message = await self.outbox.raw(self.account, email_id)
+        message = await self.outbox.raw(self.account, email_id, expect=self.answering)
         self.set_header("Content-Type", "message/rfc822")
         self.set_header("Content-Disposition", f'attachment; filename="{email_id}.eml"')
         await self.stream(message, message.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from undosend.domain.octets import slices
 from undosend.doors.http.base import OPEN, Handler
 
 Readiness = Callable[[], Awaitable[dict[str, str]]]
@@ -47,10 +48,11 @@ class OpenApiHandler(Handler):
         """Take where the document lies."""
         self.document = document
 
-    def get(self) -> None:
+    async def get(self) -> None:
         """Show the document."""
+        octets = self.document.read_bytes()
         self.set_header("Content-Type", "application/yaml")
-        self.finish(self.document.read_bytes())
+        await self.stream(slices(octets), len(octets))
 
 
 class MetricsHandler(Handler):

@@ -15,6 +15,7 @@ from pathlib import Path
 from tornado.template import Loader
 from tornado.web import HTTPError
 
+from undosend.domain.octets import slices
 from undosend.doors.http.base import OPEN, Handler
 from undosend.doors.http.examples import EXAMPLES
 from undosend.doors.http.problems import KINDS, problem
@@ -94,7 +95,7 @@ class PageHandler(Handler):
         self.files = files
         self.policy = policy
 
-    def get(self, name: str = "") -> None:
+    async def get(self, name: str = "") -> None:
         """Show one; a copy that is still true is not sent again (304)."""
         if name not in self.files:
             raise HTTPError(404)
@@ -107,7 +108,7 @@ class PageHandler(Handler):
             self.set_status(304)
             self.finish()
             return
-        self.finish(shown.body)
+        await self.stream(slices(shown.body), len(shown.body))
 
 
 class ModuleHandler(PageHandler):

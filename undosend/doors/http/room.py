@@ -17,15 +17,21 @@ _STREAMS_RETRY_SECONDS = 10
 
 
 class Room:
-    """Octets that large bodies may have in memory at once, from their first to the answer."""
+    """Octets that large bodies and large answers may have in memory at once.
+
+    A body has them from its first octet to the answer, an answer until the client has taken it.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.taken = 0
 
-    def take(self, octets: int) -> bool:
-        """Make room for so many more, if there is."""
-        if self.taken + octets > self._most:
+    def take(self, octets: int, *, anyway: bool = False) -> bool:
+        """Make room for so many more, if there is.
+
+        anyway: also where there is none, so that others find none.
+        """
+        if self.taken + octets > self._most and not anyway:
             return False
         self.taken += octets
         return True
