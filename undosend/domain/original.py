@@ -40,7 +40,6 @@ _ONCE = {*_PEOPLE, *_BODY, "date", "message-id", "in-reply-to", "references", "s
 _RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc")
 _ENCODINGS = frozenset({"7bit", "8bit", "quoted-printable", "base64"})
 _ADDED = re.compile(rb"(?:\A|\n)(date|message-id):", re.IGNORECASE)
-_REFERENCE = re.compile(r"<[!-;=?-~]+>")
 
 _EXPLICIT = "Give the envelope explicitly."
 
@@ -57,6 +56,7 @@ class Original:
     RECIPIENT_LIMIT each.
     subject: decoded, one line, at most VALUE_LIMIT characters.
     message_id: with its angle brackets. dated: whether there is a Date.
+    in_reply_to, references: the last THREAD_LIMIT of those that fit a line.
     eight_bit: the relay must offer 8BITMIME (RFC 6152).
     """
 
@@ -116,8 +116,8 @@ def read(
         subject=legible(_value(by_name, "subject"))[: rules.VALUE_LIMIT],
         message_id=_value(by_name, "message-id") or None,
         dated="date" in by_name,
-        in_reply_to=tuple(_REFERENCE.findall(_value(by_name, "in-reply-to"))),
-        references=tuple(_REFERENCE.findall(_value(by_name, "references"))),
+        in_reply_to=_thread(_value(by_name, "in-reply-to")),
+        references=_thread(_value(by_name, "references")),
         eight_bit=not octets.isascii(),
     )
 
@@ -276,6 +276,10 @@ def _without_blind(octets: bytes, fields: Sequence[Field]) -> bytes:
     if start == len(octets):
         return b"".join(pieces)
     return b"".join([*pieces, view[start:], b"\r\n"])
+
+
+def _thread(value: str) -> tuple[str, ...]:
+    return tuple(rules.REFERENCE.findall(value)[-rules.THREAD_LIMIT :])
 
 
 def _value(by_name: Mapping[str, Field], name: str) -> str:

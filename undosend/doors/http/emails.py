@@ -83,7 +83,7 @@ class EmailsHandler(MailHandler):
 
     def _submission(self) -> Submission:
         if raw_input.is_raw(self):
-            return raw_input.submission(self, self.now)
+            return raw_input.submission(self, self.outbox, self.now)
         raw_input.no_envelope(self)
         given = validated(EmailIn, self.json_body(), partial(what_else, self.outbox))
         return submission_of(given, self.now)
@@ -127,7 +127,7 @@ class EmailHandler(OneEmail):
     async def patch(self, email_id: str) -> None:
         """Change a draft's content, or the time of a held email."""
         if raw_input.is_raw(self):
-            content, files = raw_input.message(self, None, self.now)
+            content, files = raw_input.message(self, self.now)
             return self.show(
                 await self.drafts.rewrite(
                     self.account, email_id, content, files, version=self.if_match()

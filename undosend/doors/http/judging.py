@@ -21,7 +21,7 @@ Place = tuple[str | int, ...]
 
 _NOBODY = "nobody@example.com"
 _HARMLESS: Mapping[str, Any] = {
-    **dict.fromkeys(("from", "to", "cc", "bcc", "reply_to"), _NOBODY),
+    **dict.fromkeys(("from", "to", "cc", "bcc", "reply_to", "mail_from", "rcpt_to"), _NOBODY),
     **dict.fromkeys(("text", "html", "content"), ""),
     **dict.fromkeys(("filename", "name", "value"), "x"),
 }

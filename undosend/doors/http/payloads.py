@@ -11,6 +11,7 @@ from mimetypes import MimeTypes
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -74,6 +75,12 @@ def _listed(value: Any) -> Any:
 def _judged(value: Any) -> Any:
     """Leave of a list one entry more than any may have: it is too long, whatever follows."""
     return value[: _LONGEST + 1] if isinstance(value, list) else value
+
+
+def _not_too_many(people: list[Address]) -> list[Address]:
+    if len(people) > RECIPIENT_LIMIT:
+        raise _wrong("too_many_recipients", f"{RECIPIENT_LIMIT} recipients are the limit.")
+    return people
 
 
 def _added(value: Any) -> Any:
@@ -233,6 +240,27 @@ class TimingIn(_Model):
         return NEVER if given and self.expires_at is None else self.expires_at
 
 
+class NewIn(TimingIn):
+    """What a new email says beside its content."""
+
+    group_id: Token | None = None
+    draft: bool = False
+
+    @model_validator(mode="after")
+    def _a_draft_has_no_timer(self) -> Self:
+        if self.draft and (times := self.times()):
+            reason = "A draft has no timer: give the time when you send it."
+            raise _wrong("conflicting_members", reason, member=min(times))
+        return self
+
+
+class EnvelopeIn(NewIn):
+    """What the query and the headers of a raw email may say."""
+
+    mail_from: Mailbox | None = None
+    rcpt_to: Annotated[Mailboxes, AfterValidator(_not_too_many)] | None = None
+
+
 class ContentIn(_Model):
     """The parts of an email that its author writes. What is left out stays as it is."""
 
@@ -285,18 +313,8 @@ class ContentIn(_Model):
         ]
 
 
-class EmailIn(ContentIn, TimingIn):
+class EmailIn(ContentIn, NewIn):
     """The body of ``POST /v1/emails``."""
-
-    group_id: Token | None = None
-    draft: bool = False
-
-    @model_validator(mode="after")
-    def _a_draft_has_no_timer(self) -> Self:
-        if self.draft and (times := self.times()):
-            reason = "A draft has no timer: give the time when you send it."
-            raise _wrong("conflicting_members", reason, member=min(times))
-        return self
 
 
 class EmailPatch(ContentIn, TimingIn):
