@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import Clock
-from undosend.domain.email import Content, Email, File
+from undosend.domain.email import Attachment, Content, Email, File
 from undosend.domain.errors import (
     AttachmentNotFound,
     FieldError,
@@ -60,7 +60,8 @@ class Drafts(Bounded):
 
         def edited(email: Email) -> Rewrite:
             content = edit(email.content)
-            refuse_if(fixed(email.content, content, files))
+            if kept := fixed(email.content, content, files):
+                raise InvalidEmail([*kept, *self._wrong(content, email.attachments, expires_at)])
             done = receipt and replace(
                 receipt, at=self._clock.now(), ids=tuple(file.attachment.id for file in files)
             )
@@ -132,9 +133,7 @@ class Drafts(Bounded):
             kept = [file for file in email.attachments if file.id not in new.dropped]
             attachments = (*kept, *(file.attachment for file in new.files))
             content = new.content or email.content
-            refuse_if(violations(content, attachments))
-            if expires_at is not None and expires_at <= self._clock.now():
-                raise InvalidEmail([past("/expires_at")])
+            refuse_if(self._wrong(content, attachments, expires_at))
             if too_heavy := too_large(content, attachments):
                 raise too_heavy
             sender = content.sender.email if content.sender else None
@@ -153,6 +152,14 @@ class Drafts(Bounded):
             return change, new
 
         return await decided(self._spool, account, email_id, rewritten, version)
+
+    def _wrong(
+        self, content: Content, attachments: Sequence[Attachment], expires_at: int | None
+    ) -> list[FieldError]:
+        wrong = violations(content, attachments)
+        if expires_at is not None and expires_at <= self._clock.now():
+            wrong.append(past("/expires_at"))
+        return wrong
 
 
 async def decided(

@@ -803,6 +803,42 @@ async def test_an_edit_is_judged_like_a_new_email(service: Service) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"subject": "a\nb"}, ("/subject", "invalid_header_value")),
+        ({"subject": 5}, ("/subject", "invalid_type")),
+        ({"cc": [f"p{n}@example.com" for n in range(51)]}, ("/to", "too_many_recipients")),
+        ({"attachments": [{"filename": ".", "content": ""}]}, ("", "invalid_filename")),
+    ],
+    ids=str,
+)
+async def test_everything_that_is_wrong_with_an_edit_is_told_at_once(
+    service: Service, part: dict[str, Any], error: tuple[str, str]
+) -> None:
+    draft = await service.made(draft=True)
+    wrong = {"expires_at": "2020-01-01T00:00:00Z", "id": "em_other"} | part
+
+    answer = await service.call("PATCH", f"/v1/emails/{draft['id']}", wrong)
+    but_for_id = await service.call("PATCH", f"/v1/emails/{draft['id']}", wrong | {"id": None})
+
+    told = (error[0] or "/attachments/0/filename", error[1])
+    assert but_for_id.errors == sorted([told, ("/expires_at", "out_of_range")])
+    assert answer.errors == sorted([*but_for_id.errors, ("/id", "conflicting_members")])
+
+
+async def test_what_is_wrong_with_an_edit_of_a_raw_message_is_told_at_once(
+    service: Service,
+) -> None:
+    octets = b"From: a@example.com\r\nTo: b@example.com\r\n\r\n"
+    raw = await service.post("/v1/emails?draft=true", octets, Content_Type="message/rfc822")
+    wrong = {"text": "x", "cc": [f"p{n}@example.com" for n in range(50)]}
+
+    answer = await service.call("PATCH", f"/v1/emails/{raw.json['id']}", wrong)
+
+    assert answer.errors == [("/text", "raw_message"), ("/to", "too_many_recipients")]
+
+
 async def test_a_send_takes_a_time_and_nothing_else(service: Service) -> None:
     draft = await service.made(draft=True)
 
