@@ -483,6 +483,11 @@ async def test_base64_is_strict(service: Service, content: str) -> None:
         "Clock$",
         "gpj.\u202eexe",
         "a\u200eb",
+        "\u00a0",
+        "a.exe\u00a0",
+        "\u3000a",
+        "a\u2003",
+        "\u1680",
     ],
     ids=ascii,
 )
@@ -638,6 +643,11 @@ async def test_an_attachment_is_never_fetched(service: Service, url: str) -> Non
         (
             "attachments",
             [{"filename": "a", "content": {"type": "Blob", "data": [89]}}],
+            "/attachments/0/content",
+        ),
+        (
+            "attachments",
+            [{"filename": "a", "content": {"type": "Buffer", "data": [89], "path": "x"}}],
             "/attachments/0/content",
         ),
         (

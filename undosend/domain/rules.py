@@ -39,6 +39,9 @@ CONTENT_ID = re.compile(r"[A-Za-z0-9._+@=$~-]{1,128}")
 REFERENCE = re.compile(r"<[!-;=?-~]{1,250}>")
 """A Message-ID that fits a line (RFC 5322 §3.6.4), as others write them: not all have an @."""
 
+_THREADS = frozenset({"in-reply-to", "references"})
+_REFERENCES = re.compile(rf"{REFERENCE.pattern}(?: +{REFERENCE.pattern})*")
+
 _RESERVED = re.compile(
     "from|to|cc|bcc|reply-to|subject|date|message-id|return-path|sender|apparently-to|delivered-to"
     "|authentication-results|domainkey-signature|(?:content-|mime-|resent-|dkim-|arc-|received).*",
@@ -272,7 +275,11 @@ def _header_errors(headers: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
             detail = "The header is there twice; case does not count in header names."
             yield FieldError(pointer, "duplicate_header", detail)
         seen.add(name.lower())
-        yield from _line_errors(pointer, value)
+        wrong = [*_line_errors(pointer, value)]
+        if not wrong and name.lower() in _THREADS and not _REFERENCES.fullmatch(value):
+            detail = "This header is Message-IDs in angle brackets, with a space between two."
+            wrong.append(FieldError(pointer, "invalid_message_id", detail))
+        yield from wrong
 
 
 def _tag_errors(tags: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
@@ -315,7 +322,7 @@ def _filename_errors(pointer: str, name: str) -> Iterator[FieldError]:
         yield FieldError(pointer, "invalid_filename", _found(found, "a plain file name"))
     elif not name:
         yield FieldError(pointer, "invalid_filename", "The file has no name.")
-    elif name[0] in ". " or name[-1] in ". " or _DEVICE.fullmatch(name):
+    elif name != name.strip().strip(".") or _DEVICE.fullmatch(name):
         detail = "A file name has no full stop or space at its ends and is no name of a device."
         yield FieldError(pointer, "invalid_filename", detail)
 

@@ -115,7 +115,9 @@ def whole(value: Any) -> Any:
 def _bytes(value: Any) -> bytes:
     """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
     match value:
-        case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
+        case list(numbers) | {"type": "Buffer", "data": list(numbers)} if (
+            isinstance(value, list) or len(value) == 2
+        ):
             listed = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
             if not _is_octets(listed):
                 detail = "A list of numbers must be octets, from 0 to 255 each."
