@@ -20,7 +20,7 @@ from undosend.domain.email import Address
 from undosend.domain.errors import FieldError
 from undosend.domain.header import Field, cut
 from undosend.domain.header_values import legible, mailboxes
-from undosend.domain.mime import MESSAGE_ID, written_date
+from undosend.domain.mime import DAYS, MESSAGE_ID, MONTHS, written_date
 
 HEADER_LIMIT = 256 * 1024
 """Octets of the header section."""
@@ -39,6 +39,13 @@ _BODY = ("mime-version", "content-type", "content-transfer-encoding")
 _ONCE = {*_PEOPLE, *_BODY, "date", "message-id", "in-reply-to", "references", "subject"}
 _RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc")
 _ENCODINGS = frozenset({"7bit", "8bit", "quoted-printable", "base64"})
+# What parsers do not agree on is left out: years of two digits, military zones, odd order.
+_DATE = re.compile(
+    rf" *+(?:({'|'.join(DAYS)}) *+, *+)?[0-9]{{1,2}} ++(?:{'|'.join(MONTHS)}) ++"
+    r"(?:19|[2-9][0-9])[0-9]{2} ++[0-9]{2}:[0-9]{2}(?::[0-9]{2})? ++"
+    r"(?:[+-][0-9]{2}[0-5][0-9]|UTC?|GMT|Z|[ECMP][SD]T)(?: *+\([^()\\]*+\))?",
+    re.IGNORECASE,
+)
 _ADDED = re.compile(rb"(?:\A|\n)(date|message-id):", re.IGNORECASE)
 
 _EXPLICIT = "Give the envelope explicitly."
@@ -191,11 +198,15 @@ def _value_errors(by_name: Mapping[str, Field]) -> Iterator[FieldError]:
 
 
 def _is_date(value: str) -> bool:
+    """Tell whether all read the same instant from it, and the day of the week is that day's."""
+    date = _DATE.fullmatch(value)
+    if not date:
+        return False
     try:
-        parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return False
-    return True
+    return date[1] is None or date[1].title() == DAYS[moment.weekday()]
 
 
 def _people(
