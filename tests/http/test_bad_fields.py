@@ -861,3 +861,13 @@ async def test_a_long_answer_to_a_bad_request_is_still_an_answer(service: Servic
     answer = await service.post("/v1/emails", {"x" * 100_000: 1, "tags": [{}] * 1000})
 
     assert ("/tags/0/name", "missing") in answer.errors
+
+
+async def test_of_very_many_mistakes_a_thousand_are_told(service: Service) -> None:
+    members = {f"m{n}": 0 for n in range(101)}
+
+    answer = await service.new(tags=[members] * 10)
+
+    assert len(answer.errors) == 1000
+    assert {code for _, code in answer.errors} <= {"missing", "unknown_member"}
+    assert "999 more" in answer.json["detail"]

@@ -155,6 +155,9 @@ CROWDS = {
     "members": b'{"headers": {' + b",".join(b'"%d":""' % n for n in range(200_000)) + b"}}",
     "addresses": json.dumps({"to": [f"a@x{n}.example" for n in range(49_000)]}).encode(),
     "attachments": json.dumps({"attachments": [{}] * 49_000}).encode(),
+    "members of attachments": json.dumps(
+        {"attachments": [{f"m{n}": 0 for n in range(490)}] * 100}
+    ).encode(),
 }
 
 
