@@ -60,8 +60,8 @@ class Drafts(Bounded):
 
         def edited(email: Email) -> Rewrite:
             content = edit(email.content)
-            if kept := fixed(email.content, content, files):
-                raise InvalidEmail([*kept, *self._wrong(content, email.attachments, expires_at)])
+            if changed := fixed(email.content, content, files):
+                raise InvalidEmail([*changed, *self._wrong(content, (), (), expires_at)])
             done = receipt and replace(
                 receipt, at=self._clock.now(), ids=tuple(file.attachment.id for file in files)
             )
@@ -131,10 +131,10 @@ class Drafts(Bounded):
             self._cover(email.row)
             new = rewrite(email)
             kept = [file for file in email.attachments if file.id not in new.dropped]
-            attachments = (*kept, *(file.attachment for file in new.files))
+            added = [file.attachment for file in new.files]
             content = new.content or email.content
-            refuse_if(self._wrong(content, attachments, expires_at))
-            if too_heavy := too_large(content, attachments):
+            refuse_if(self._wrong(content, kept, added, expires_at))
+            if too_heavy := too_large(content, [*kept, *added]):
                 raise too_heavy
             sender = content.sender.email if content.sender else None
             self._permit(content)
@@ -154,9 +154,13 @@ class Drafts(Bounded):
         return await decided(self._spool, account, email_id, rewritten, version)
 
     def _wrong(
-        self, content: Content, attachments: Sequence[Attachment], expires_at: int | None
+        self,
+        content: Content,
+        kept: Sequence[Attachment],
+        added: Sequence[Attachment],
+        expires_at: int | None,
     ) -> list[FieldError]:
-        wrong = violations(content, attachments)
+        wrong = violations(content, [*kept, *added], known=len(kept))
         if expires_at is not None and expires_at <= self._clock.now():
             wrong.append(past("/expires_at"))
         return wrong

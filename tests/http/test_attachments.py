@@ -381,6 +381,31 @@ async def test_one_bad_file_of_a_form_keeps_the_others_out(stored: Service) -> N
     assert await kept(stored, email_id) == {}
 
 
+@pytest.mark.parametrize("way", ["patch", "form", "file"])
+async def test_what_is_wrong_with_a_file_is_told_at_its_place_in_the_request(
+    service: Service, way: str
+) -> None:
+    """Whatever files the draft has already."""
+    file = {"filename": "a", "content": "", "content_id": "logo"}
+    files = [file, file | {"content_id": "x"}]
+    email_id = (await service.made(draft=True, attachments=files))["id"]
+    bad = file | {"filename": "../b"}
+
+    if way == "patch":
+        answer = await service.call("PATCH", f"/v1/emails/{email_id}", {"attachments": [bad]})
+    elif way == "form":
+        answer = await formed(
+            service, email_id, part(b"", "../b"), part(b"logo", name="content_id")
+        )
+    else:
+        answer = await attached(service, email_id, b"", "filename=../b&content_id=logo")
+
+    assert answer.errors == [
+        ("/attachments/0/content_id", "duplicate_content_id"),
+        ("/attachments/0/filename", "invalid_filename"),
+    ]
+
+
 # Refused before it is read.
 
 

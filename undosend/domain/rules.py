@@ -75,10 +75,13 @@ _DEVICE = re.compile(
 )
 
 
-def violations(content: Content, attachments: Sequence[Attachment]) -> list[FieldError]:
+def violations(
+    content: Content, attachments: Sequence[Attachment], *, known: int = 0
+) -> list[FieldError]:
     """Return everything that is wrong with the parts that are there.
 
     Of a list that is too long, only the entries within the limit are looked at.
+    known: so many of the attachments were there, and judged, before; pointers count the others.
     """
     return [
         *_address_errors(content),
@@ -88,7 +91,7 @@ def violations(content: Content, attachments: Sequence[Attachment]) -> list[Fiel
         *_thread_errors(content),
         *_header_errors(content.headers),
         *_tag_errors(content.tags),
-        *_attachment_errors(content, attachments),
+        *_attachment_errors(content, attachments, known),
     ]
 
 
@@ -292,13 +295,15 @@ def _tag_errors(tags: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
                 yield FieldError(f"/tags/{index}/{member}", "invalid_tag", detail)
 
 
-def _attachment_errors(content: Content, attachments: Sequence[Attachment]) -> Iterator[FieldError]:
+def _attachment_errors(
+    content: Content, attachments: Sequence[Attachment], known: int
+) -> Iterator[FieldError]:
     if content.raw is not None:
         return  # the one that there is, is the message, and judged as that
     if len(attachments) > ATTACHMENT_LIMIT:
         yield _too_many("/attachments", "attachments", ATTACHMENT_LIMIT)
-    seen = set()
-    for index, file in enumerate(attachments[:ATTACHMENT_LIMIT]):
+    seen = {file.content_id for file in attachments[:known]}
+    for index, file in enumerate(attachments[known:ATTACHMENT_LIMIT]):
         pointer = f"/attachments/{index}"
         yield from _filename_errors(f"{pointer}/filename", file.filename)
         yield from _content_type_errors(f"{pointer}/content_type", file.content_type)
