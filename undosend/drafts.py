@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import Clock
-from undosend.domain.email import Content, Email, File
+from undosend.domain.email import Attachment, Content, Email, File
 from undosend.domain.errors import (
     AttachmentNotFound,
     FieldError,
@@ -60,7 +60,8 @@ class Drafts(Bounded):
 
         def edited(email: Email) -> Rewrite:
             content = edit(email.content)
-            refuse_if(fixed(email.content, content, files))
+            if changed := fixed(email.content, content, files):
+                raise InvalidEmail([*changed, *self._wrong(content, (), (), expires_at)])
             done = receipt and replace(
                 receipt, at=self._clock.now(), ids=tuple(file.attachment.id for file in files)
             )
@@ -130,12 +131,10 @@ class Drafts(Bounded):
             self._cover(email.row)
             new = rewrite(email)
             kept = [file for file in email.attachments if file.id not in new.dropped]
-            attachments = (*kept, *(file.attachment for file in new.files))
+            added = [file.attachment for file in new.files]
             content = new.content or email.content
-            refuse_if(violations(content, attachments))
-            if expires_at is not None and expires_at <= self._clock.now():
-                raise InvalidEmail([past("/expires_at")])
-            if too_heavy := too_large(content, attachments):
+            refuse_if(self._wrong(content, kept, added, expires_at))
+            if too_heavy := too_large(content, [*kept, *added]):
                 raise too_heavy
             sender = content.sender.email if content.sender else None
             self._permit(content)
@@ -153,6 +152,18 @@ class Drafts(Bounded):
             return change, new
 
         return await decided(self._spool, account, email_id, rewritten, version)
+
+    def _wrong(
+        self,
+        content: Content,
+        kept: Sequence[Attachment],
+        added: Sequence[Attachment],
+        expires_at: int | None,
+    ) -> list[FieldError]:
+        wrong = violations(content, [*kept, *added], known=len(kept))
+        if expires_at is not None and expires_at <= self._clock.now():
+            wrong.append(past("/expires_at"))
+        return wrong
 
 
 async def decided(

@@ -66,6 +66,7 @@ BEYOND_ANY_SCHEMA = {
     # ... on a sum, on what is named twice,
     "too_many_recipients": {"/to"},
     "duplicate_header": {"/headers/*", "/in_reply_to", "/references"},
+    "invalid_message_id": {"/headers/*"},  # case does not count in names of headers
     "duplicate_content_id": {"/attachments/*/content_id"},
     "invalid_content_type": {"/attachments/*/content_type"},
     # ... or on a list of names that is too long for a pattern.

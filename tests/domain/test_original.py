@@ -217,6 +217,53 @@ def test_field_that_must_not_stand_so_is_refused(field: str, code: str, word: st
     assert word in errors[0].detail
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 23 Nov 2026 09:30:00 +0000 soon",
+        "Mon, 23 Nov 2026 09:30:00",
+        "Mon, 23 Nov 2026 09.30.00 +0000",
+        "Mon, 23 Nov 2026 9:30:00 +0000",
+        "Mon, 23 Nov 2026 09:30:00 +00:00",
+        "Mon, 23 Nov 2026 09:30:00 +0060",
+        "Mon, 23 Nov 2026 09:30:00 X",
+        "Mon, 23 Nov 26 09:30:00 +0000",
+        "Mon, 23 Nov 0000 09:30:00 +0000",
+        "Mon, 23 November 2026 09:30:00 +0000",
+        "Monday, 23-Nov-26 09:30:00 GMT",
+        "Mon Nov 23 09:30:00 2026",
+        "Mon 23 Nov 2026 09:30:00 +0000",
+        "Nov 23 2026 09:30:00 +0000",
+        "Xyz, 23 Nov 2026 09:30:00 +0000",
+        "Tue, 23 Nov 2026 09:30:00 +0000",
+        "Mon, 23 Nov 2026 24:00:00 +0000",
+        "Sun, 29 Feb 2026 09:30:00 +0000",
+        "(Mon, 23 Nov 2026 09:30:00 +0000)",
+        "2026-11-23T09:30:00Z",
+    ],
+)
+def test_date_that_two_might_read_differently_is_refused(date: str) -> None:
+    errors = refused(crlf(FROM, TO, f"Date: {date}", "", "Hi"))
+
+    assert codes(errors) == [("/headers/Date", "invalid_date")]
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 23 Nov 2026 09:30:00 +0530",
+        "mon,23 nov 2026 09:30 -0000",
+        "Mon,  2 Nov 2026\r\n\t09:30:00 +0000 (Coordinated Universal Time)",
+        "02 Nov 2026 09:30:00 EST",
+        "23 Nov 2026 09:30 UTC",
+        "Mon, 23 Nov 2026 09:30:00 Z",
+        "Sat, 1 Jan 1972 00:00:00 GMT",
+    ],
+)
+def test_date_that_all_read_alike_is_taken(date: str) -> None:
+    assert taken(crlf(FROM, TO, f"Date: {date}", "", "Hi")).dated
+
+
 @pytest.mark.parametrize("value", ["7bit", "8BIT", "Quoted-Printable", "base64"])
 def test_encodings_of_the_body_that_a_relay_can_carry(value: str) -> None:
     taken(crlf(FROM, TO, f"Content-Transfer-Encoding: {value}", "", "Hi"))

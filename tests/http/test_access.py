@@ -247,6 +247,10 @@ async def test_a_batch_refuses_the_senders_that_are_not_the_keys(house: House) -
     assert first["status"] == "held"
     assert second["error"]["code"] == "sender_not_allowed"
 
+    strict = await house.ask("POST", "/v1/emails/batch", items, key, x_batch_validation="strict")
+
+    assert strict.errors == [("/1/from", "sender_not_allowed")]
+
 
 async def test_a_draft_of_another_key_is_not_sent_in_its_name(house: House) -> None:
     key = await house.keyed(senders=("example.com",))

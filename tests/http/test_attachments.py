@@ -272,6 +272,13 @@ BAD_FORMS: Mapping[str, bytes] = {
     "a hundred and one parts": form(*(part(b"", str(n)) for n in range(101))),
     "a part without a name": form(b"--x\r\nContent-Type: text/plain\r\n\r\nx\r\n"),
     "a name that is no utf-8": form(part(b"x", "a").replace(b'"a"', b'"\xff"')),
+    "two names of one file": form(part(b"x", 'a"; filename="b')),
+    "two names in two cases": form(part(b"x", 'a"; FILENAME="b')),
+    "a name without an end": form(part(b"x", "a").replace(b'"a"', b'"a')),
+    "a name with a space and no quotes": form(part(b"x", "a b").replace(b'"a b"', b"a b")),
+    "a name in another character set only": form(
+        part(b"x", "a").replace(b'filename="a"', b"filename*=utf-8''a")
+    ),
 }
 
 
@@ -294,12 +301,75 @@ async def test_a_field_that_nobody_knows_is_pointed_out(service: Service, name: 
     assert answer.errors == [(f"/{name.replace('/', '~1')}", "unknown_member")]
 
 
-async def test_a_form_without_a_boundary_is_not_taken(service: Service) -> None:
+@pytest.mark.parametrize(
+    "told",
+    [
+        "",
+        "; boundary=",
+        '; boundary=""',
+        "; boundary=x; boundary=x",
+        "; boundary=x; BOUNDARY=y",
+        "; boundary=x, text/plain",
+        "; boundary=*",
+        '; boundary="x ',
+        '; boundary="x "',
+        '; boundary="\\x"',
+        "; boundary*=utf-8''x",
+        "; boundary = x",
+        "; boundary=" + "x" * 71,
+        "; boundary=" + "x" * 5000,
+    ],
+    ids=lambda told: str(told)[:30],
+)
+async def test_a_form_without_one_boundary_is_not_taken(service: Service, told: str) -> None:
     email_id = await stages.draft(service)
+    kind = f"multipart/form-data{told}"
 
-    for kind in ("multipart/form-data", "multipart/form-data; boundary="):
-        answer = await service.post(files_of(email_id), form(part(b"x", "a")), Content_Type=kind)
-        assert answer.problem == "unsupported_media_type"
+    answer = await service.post(files_of(email_id), form(part(b"x", "a")), Content_Type=kind)
+
+    assert answer.problem == "unsupported_media_type"
+    assert "boundary" in answer.json["detail"]
+
+
+@pytest.mark.parametrize(
+    ("boundary", "written"), [("x", '"x"'), ("x", "x; charset=utf-8;"), ("a b", '"a b"')]
+)
+async def test_a_boundary_may_be_in_quotes(service: Service, boundary: str, written: str) -> None:
+    email_id = await stages.draft(service)
+    body = form(part(b"x", "a")).replace(b"--x", b"--" + boundary.encode())
+    kind = f"Multipart/Form-Data ;boundary={written}"
+
+    assert (await service.post(files_of(email_id), body, Content_Type=kind)).status == 201
+
+
+@pytest.mark.parametrize("name", ["C:\\x\\a.txt", "\\\\x\\a.txt", "/x/a.txt"])
+async def test_of_a_path_in_a_form_nothing_is_cut_off(service: Service, name: str) -> None:
+    answer = await formed(service, await stages.draft(service), part(b"x", name))
+
+    assert answer.errors == [("/attachments/0/filename", "invalid_filename")]
+
+
+async def test_a_file_s_second_name_in_a_form_counts_for_nothing(service: Service) -> None:
+    """RFC 7578 §4.2; .NET sends both."""
+    head = b"filename=a.txt; filename*=utf-8''b.txt"
+
+    answer = await formed(
+        service,
+        await stages.draft(service),
+        part(b"x", "").replace(b'filename=""', head),
+    )
+
+    assert [file["filename"] for file in answer.json["data"]] == ["a.txt"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_a_compressed_form_is_not_taken(service: Service, encoding: str) -> None:
+    email_id = await stages.draft(service)
+    told = {"Content_Type": FORM, "Content_Encoding": encoding}
+
+    answer = await service.post(files_of(email_id), form(part(b"x", "a")), **told)
+
+    assert answer.problem == "unsupported_media_type"
 
 
 async def test_one_bad_file_of_a_form_keeps_the_others_out(stored: Service) -> None:
@@ -309,6 +379,31 @@ async def test_one_bad_file_of_a_form_keeps_the_others_out(stored: Service) -> N
 
     assert answer.errors == [("/attachments/1/filename", "invalid_filename")]
     assert await kept(stored, email_id) == {}
+
+
+@pytest.mark.parametrize("way", ["patch", "form", "file"])
+async def test_what_is_wrong_with_a_file_is_told_at_its_place_in_the_request(
+    service: Service, way: str
+) -> None:
+    """Whatever files the draft has already."""
+    file = {"filename": "a", "content": "", "content_id": "logo"}
+    files = [file, file | {"content_id": "x"}]
+    email_id = (await service.made(draft=True, attachments=files))["id"]
+    bad = file | {"filename": "../b"}
+
+    if way == "patch":
+        answer = await service.call("PATCH", f"/v1/emails/{email_id}", {"attachments": [bad]})
+    elif way == "form":
+        answer = await formed(
+            service, email_id, part(b"", "../b"), part(b"logo", name="content_id")
+        )
+    else:
+        answer = await attached(service, email_id, b"", "filename=../b&content_id=logo")
+
+    assert answer.errors == [
+        ("/attachments/0/content_id", "duplicate_content_id"),
+        ("/attachments/0/filename", "invalid_filename"),
+    ]
 
 
 # Refused before it is read.

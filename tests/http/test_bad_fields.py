@@ -483,6 +483,11 @@ async def test_base64_is_strict(service: Service, content: str) -> None:
         "Clock$",
         "gpj.\u202eexe",
         "a\u200eb",
+        "\u00a0",
+        "a.exe\u00a0",
+        "\u3000a",
+        "a\u2003",
+        "\u1680",
     ],
     ids=ascii,
 )
@@ -638,6 +643,11 @@ async def test_an_attachment_is_never_fetched(service: Service, url: str) -> Non
         (
             "attachments",
             [{"filename": "a", "content": {"type": "Blob", "data": [89]}}],
+            "/attachments/0/content",
+        ),
+        (
+            "attachments",
+            [{"filename": "a", "content": {"type": "Buffer", "data": [89], "path": "x"}}],
             "/attachments/0/content",
         ),
         (
@@ -803,6 +813,42 @@ async def test_an_edit_is_judged_like_a_new_email(service: Service) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"subject": "a\nb"}, ("/subject", "invalid_header_value")),
+        ({"subject": 5}, ("/subject", "invalid_type")),
+        ({"cc": [f"p{n}@example.com" for n in range(51)]}, ("/to", "too_many_recipients")),
+        ({"attachments": [{"filename": ".", "content": ""}]}, ("", "invalid_filename")),
+    ],
+    ids=str,
+)
+async def test_everything_that_is_wrong_with_an_edit_is_told_at_once(
+    service: Service, part: dict[str, Any], error: tuple[str, str]
+) -> None:
+    draft = await service.made(draft=True)
+    wrong = {"expires_at": "2020-01-01T00:00:00Z", "id": "em_other"} | part
+
+    answer = await service.call("PATCH", f"/v1/emails/{draft['id']}", wrong)
+    but_for_id = await service.call("PATCH", f"/v1/emails/{draft['id']}", wrong | {"id": None})
+
+    told = (error[0] or "/attachments/0/filename", error[1])
+    assert but_for_id.errors == sorted([told, ("/expires_at", "out_of_range")])
+    assert answer.errors == sorted([*but_for_id.errors, ("/id", "conflicting_members")])
+
+
+async def test_what_is_wrong_with_an_edit_of_a_raw_message_is_told_at_once(
+    service: Service,
+) -> None:
+    octets = b"From: a@example.com\r\nTo: b@example.com\r\n\r\n"
+    raw = await service.post("/v1/emails?draft=true", octets, Content_Type="message/rfc822")
+    wrong = {"text": "x", "cc": [f"p{n}@example.com" for n in range(50)]}
+
+    answer = await service.call("PATCH", f"/v1/emails/{raw.json['id']}", wrong)
+
+    assert answer.errors == [("/text", "raw_message"), ("/to", "too_many_recipients")]
+
+
 async def test_a_send_takes_a_time_and_nothing_else(service: Service) -> None:
     draft = await service.made(draft=True)
 
@@ -815,3 +861,13 @@ async def test_a_long_answer_to_a_bad_request_is_still_an_answer(service: Servic
     answer = await service.post("/v1/emails", {"x" * 100_000: 1, "tags": [{}] * 1000})
 
     assert ("/tags/0/name", "missing") in answer.errors
+
+
+async def test_of_very_many_mistakes_a_thousand_are_told(service: Service) -> None:
+    members = {f"m{n}": 0 for n in range(101)}
+
+    answer = await service.new(tags=[members] * 10)
+
+    assert len(answer.errors) == 1000
+    assert {code for _, code in answer.errors} <= {"missing", "unknown_member"}
+    assert "999 more" in answer.json["detail"]

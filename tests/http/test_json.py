@@ -42,6 +42,12 @@ MALFORMED = {
     "not a number": b'{"delay_seconds": NaN}',
     "too great a number": b'{"delay_seconds": 1e999}',
     "too many digits": b'{"delay_seconds": ' + b"9" * 4301 + b"}",
+    "too small a number": b'{"delay_seconds": 1e-400}',
+    "too small a number below zero": b'{"delay_seconds": -1e-400}',
+    "a number no exponent holds": b'{"delay_seconds": 1e-99999999999999999999}',
+    "hardly more than a whole": b'{"delay_seconds": 30.000000000000000000001}',
+    "hardly less than a whole": b'{"delay_seconds": 29.99999999999999999999}',
+    "hardly more than an octet": b'{"attachments": [{"content": [65.00000000000000000001]}]}',
     "Python": b'{"draft": True, "to": None}',
     "a member twice": b'{"to": "a@b.com", "to": "evil@b.com"}',
     "a member twice, escaped": b'{"to": "a@b.com", "\\u0074o": "evil@b.com"}',
@@ -102,11 +108,31 @@ async def test_where_reading_stopped_is_told(service: Service) -> None:
         b'{"draft": true, "text": "\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["}',
         b'{"draft": true, "text": "a, b, c"}',
         b'{"draft": true, "\\u0074o": "a@b.com"}',
+        b'{"draft": true, "attachments": [{"filename": "a", "content": [6.50e1, 0.0, 65.0]}]}',
         b'{"draft": true, "headers": {"to": 1}}'.replace(b"1", b'"x"').replace(b"to", b"X-To"),
     ],
 )
 async def test_what_is_strict_json_is_read(service: Service, body: bytes) -> None:
     assert (await posted(service, body)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        (b"-0.0", 0),
+        (b"0e99999999999999999999", 0),
+        (b"0.00000000000000000000", 0),
+        (b"3e1", 30),
+        (b"300000000000000000000e-19", 30),
+        (b"30.00000000000000000000", 30),
+    ],
+)
+async def test_a_whole_number_may_be_written_in_many_ways(
+    service: Service, written: bytes, seconds: int
+) -> None:
+    body = json.dumps(letter(delay_seconds=5)).encode().replace(b": 5", b": " + written)
+
+    assert (await posted(service, body)).json["undo_seconds_left"] == seconds
 
 
 async def test_32_levels_are_read(service: Service) -> None:
@@ -117,6 +143,8 @@ async def test_32_levels_are_read(service: Service) -> None:
 
 CROWDS = {
     "numbers": b'{"to": [' + b"1," * 4_000_000 + b"1]}",
+    "fractions": b'{"attachments": [{"content": [' + b"0.0," * 500_000 + b"1.0]}]}",
+    "fractions of many digits": b"[" + b"1.0000000000000000000," * 500_000 + b"1]",
     "objects": b"[" + b"{}," * 3_000_000 + b"{}]",
     "brackets without commas": b"[]" * 6_000_000,
     "strings": b'""' * 6_000_000 + b"[" * 40,
@@ -127,6 +155,9 @@ CROWDS = {
     "members": b'{"headers": {' + b",".join(b'"%d":""' % n for n in range(200_000)) + b"}}",
     "addresses": json.dumps({"to": [f"a@x{n}.example" for n in range(49_000)]}).encode(),
     "attachments": json.dumps({"attachments": [{}] * 49_000}).encode(),
+    "members of attachments": json.dumps(
+        {"attachments": [{f"m{n}": 0 for n in range(490)}] * 100}
+    ).encode(),
 }
 
 

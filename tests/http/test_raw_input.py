@@ -237,6 +237,69 @@ async def test_what_is_wrong_with_the_query_is_pointed_out(
     assert (await service.get("/v1/emails")).json["data"] == []
 
 
+BROKEN = b"From: ann@example.com\r\nTo: nobody\r\nDate: soon\r\n\r\nx\r\n"
+OF_THE_MESSAGE = [("/headers/Date", "invalid_date"), ("/headers/To", "ambiguous_header")]
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ([("group_id", "a b")], [("/group_id", "invalid_text")]),
+        ([("delay_seconds", "soon")], [("/delay_seconds", "invalid_type")]),
+        ([("scheduled_at", "2027-01-15T07:00:00Z")], [("/scheduled_at", "out_of_range")]),
+        (
+            [("expires_at", "2027-01-15T07:00:00Z"), ("group_id", "a b")],
+            [("/expires_at", "out_of_range"), ("/group_id", "invalid_text")],
+        ),
+        (
+            [("draft", "true"), ("delay_seconds", "5"), ("expires_at", "2027-01-15T07:00:00Z")],
+            [("/delay_seconds", "conflicting_members"), ("/expires_at", "out_of_range")],
+        ),
+    ],
+    ids=str,
+)
+async def test_everything_wrong_with_query_and_message_is_told_at_once(
+    service: Service, query: Sequence[tuple[str, str]], wrong: list[tuple[str, str]]
+) -> None:
+    assert (await raw(service, PLAIN, query)).errors == wrong
+    assert (await raw(service, BROKEN, query)).errors == sorted([*wrong, *OF_THE_MESSAGE])
+
+
+async def test_what_an_envelope_would_spare_is_not_told_of_a_broken_one(service: Service) -> None:
+    query = [("mail_from", "nobody"), ("rcpt_to", "x@example.com")]
+    octets = BROKEN.replace(b"From: ann@", b"From: eve@example.com, ann@")
+    told = [("/headers/Date", "invalid_date"), ("/mail_from", "invalid_address")]
+    email_id = await stages.draft(service)
+
+    assert (await raw(service, octets, query)).errors == told
+    assert (await raw(service, octets, query, f"/{email_id}", "PATCH")).errors == told
+
+
+@pytest.mark.parametrize("in_header", [False, True])
+async def test_an_envelope_has_fifty_recipients(service: Service, in_header: bool) -> None:
+    people = [f"p{n}@example.com" for n in range(51)]
+
+    async def to(some: Sequence[str]) -> Answer:
+        if in_header:
+            return await raw(service, PLAIN, DRAFT, Rcpt_To=", ".join(some))
+        return await raw(service, PLAIN, [*DRAFT, *(("rcpt_to", one) for one in some)])
+
+    assert (await to(people)).errors == [("/rcpt_to", "too_many_recipients")]
+    assert (await to(people[1:])).status == 201
+
+
+async def test_a_long_thread_keeps_no_message_out(stored: Service) -> None:
+    """It is kept as it is; what is shown of it are the last that JSON could have given."""
+    ids = [f"<{n}@example.com>" for n in range(300)]
+    told = "References: " + "\r\n ".join([*ids, f"<{'x' * 300}@example.com>"])
+    octets = PLAIN.replace(b"Subject", f"{told}\r\nSubject".encode())
+
+    email = (await raw(stored, octets, DRAFT)).json
+
+    assert email["references"] == ids[200:]
+    assert (await rendered(stored, email["id"])).endswith(octets)
+
+
 async def test_leading_zeros_do_not_make_haste(service: Service) -> None:
     answer = await raw(service, query=[("delay_seconds", "0000000060")])
 

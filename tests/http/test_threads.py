@@ -165,6 +165,33 @@ async def test_a_thread_is_given_by_member_or_by_header(
     assert field(await written(service, alone["id"]), header) == [TWO]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        " ",
+        "é",
+        "Your message of Monday",
+        "<a@b>, <c@d>",
+        "<a@b><c@d>",
+        "<a@b> ",
+        "<a@b>\u00a0<c@d>",
+        "<ä@b>",
+        "=?utf-8?q?=3Ca=40b=3E?=",
+        "a@b",
+        "<a@b> (Ann's)",
+    ],
+)
+@pytest.mark.parametrize("header", ["In-Reply-To", "references"])
+async def test_a_thread_by_header_is_message_ids_too(
+    service: Service, header: str, value: str
+) -> None:
+    answer = await service.new(headers={header: value})
+
+    assert answer.errors == [(f"/headers/{header}", "invalid_message_id")]
+    assert (await service.new(headers={header: f"{ONE} {TWO}  {ONE}"})).status == 202
+
+
 async def test_a_list_can_be_left_with_one_click(service: Service) -> None:
     """RFC 8058: both headers arrive as they were given."""
     headers = {

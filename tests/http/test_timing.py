@@ -126,6 +126,19 @@ async def test_the_operator_sets_the_longest_delay(way: Way, timing: dict[str, A
 
 
 @every_way
+async def test_two_times_are_both_judged(way: Way) -> None:
+    policy = HoldPolicy(longest_delay=60)
+    async with serving(MemorySpool(Hub().publish), Hub(), policy=policy) as service:
+        answer = await way(service, {"delay_seconds": 61, "scheduled_at": NOON})
+
+    assert answer.errors == [
+        ("/delay_seconds", "out_of_range"),
+        ("/scheduled_at", "conflicting_members"),
+        ("/scheduled_at", "out_of_range"),
+    ]
+
+
+@every_way
 @pytest.mark.parametrize(
     "timing", [{"delay_seconds": 2_592_000}, {"scheduled_at": "2027-02-14T08:00:00Z"}]
 )

@@ -20,7 +20,7 @@ from undosend.domain.retry import RetryPolicy
 from undosend.domain.submission import Submission
 from undosend.doors.http.emails import submission_of, what_else
 from undosend.doors.http.judging import validated
-from undosend.doors.http.payloads import EmailIn, file_of
+from undosend.doors.http.payloads import EmailIn, EnvelopeIn, file_of
 from undosend.doors.http.raw_input import _content
 from undosend.hub import Hub
 from undosend.metrics import Metrics
@@ -83,7 +83,8 @@ class World:
             assert judged, "refused without a reason"
             return None
         file = file_of("message.eml", judged.octets, "message/rfc822", None, self._clock.now())
-        content = _content(judged, sender, tuple(to), file)
+        envelope = EnvelopeIn.model_construct(mail_from=sender, rcpt_to=list(to))
+        content = _content(judged, envelope, file)
         try:
             return await self._left(Submission(content, (file,), Timing(delay_seconds=0)))
         except InvalidEmail:

@@ -70,6 +70,9 @@ def hold_of(
     if delay is not None and scheduled is not None:
         reason = "Give delay_seconds or scheduled_at, not both."
         wrong.append(FieldError("/scheduled_at", "conflicting_members", reason))
+    if delay is not None and not 0 <= delay <= policy.longest_delay:
+        reason = f"From 0 to {policy.longest_delay} seconds."
+        wrong.append(FieldError("/delay_seconds", "out_of_range", reason))
     if scheduled is not None:
         hold = Hold(undo_until=scheduled, release_at=scheduled)
         if scheduled < now:
@@ -84,9 +87,6 @@ def hold_of(
         # Never none at all: that the release is later tells a delay from a time of its own.
         grace = max(1, round(policy.grace * SECOND)) if seconds else 0
         hold = Hold(undo_until, undo_until + grace)
-        if not 0 <= seconds <= policy.longest_delay:
-            reason = f"From 0 to {policy.longest_delay} seconds."
-            wrong.append(FieldError("/delay_seconds", "out_of_range", reason))
     until = expires_at if timing.expires_at is None else timing.expires_at
     if until <= hold.release_at:
         reason = "The email would expire before it may leave."

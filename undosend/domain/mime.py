@@ -39,8 +39,8 @@ _Q_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/ 
 _PARAMETER_SAFE = frozenset(_Q_SAFE[:62] + b"!#$&+-.^_`{|}~")  # RFC 5987 attr-char
 _BODY_SAFE = bytes(range(32, 127)) + b"\t\r\n"
 # Not from ``strftime``, which would ask the locale for names.
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def render(content: Content, files: Sequence[File], *, message_id: str, date: int) -> Message:
@@ -300,5 +300,5 @@ def _refuse_line_ends(text: str) -> None:
 def written_date(instant: int) -> str:
     """Return the instant, in microseconds, as a date in UTC (RFC 5322 §3.3)."""
     moment = datetime.fromtimestamp(instant // 1_000_000, UTC)
-    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    day, month = DAYS[moment.weekday()], MONTHS[moment.month - 1]
     return f"{day}, {moment.day:02d} {month} {moment.year:04d} {moment:%H:%M:%S} +0000"

@@ -20,7 +20,7 @@ from undosend.domain.email import Address
 from undosend.domain.errors import FieldError
 from undosend.domain.header import Field, cut
 from undosend.domain.header_values import legible, mailboxes
-from undosend.domain.mime import MESSAGE_ID, written_date
+from undosend.domain.mime import DAYS, MESSAGE_ID, MONTHS, written_date
 
 HEADER_LIMIT = 256 * 1024
 """Octets of the header section."""
@@ -39,8 +39,14 @@ _BODY = ("mime-version", "content-type", "content-transfer-encoding")
 _ONCE = {*_PEOPLE, *_BODY, "date", "message-id", "in-reply-to", "references", "subject"}
 _RESENT = ("resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc")
 _ENCODINGS = frozenset({"7bit", "8bit", "quoted-printable", "base64"})
+# What parsers do not agree on is left out: years of two digits, military zones, odd order.
+_DATE = re.compile(
+    rf" *+(?:({'|'.join(DAYS)}) *+, *+)?[0-9]{{1,2}} ++(?:{'|'.join(MONTHS)}) ++"
+    r"(?:19|[2-9][0-9])[0-9]{2} ++[0-9]{2}:[0-9]{2}(?::[0-9]{2})? ++"
+    r"(?:[+-][0-9]{2}[0-5][0-9]|UTC?|GMT|Z|[ECMP][SD]T)(?: *+\([^()\\]*+\))?",
+    re.IGNORECASE,
+)
 _ADDED = re.compile(rb"(?:\A|\n)(date|message-id):", re.IGNORECASE)
-_REFERENCE = re.compile(r"<[!-;=?-~]+>")
 
 _EXPLICIT = "Give the envelope explicitly."
 
@@ -57,6 +63,7 @@ class Original:
     RECIPIENT_LIMIT each.
     subject: decoded, one line, at most VALUE_LIMIT characters.
     message_id: with its angle brackets. dated: whether there is a Date.
+    in_reply_to, references: the last THREAD_LIMIT of those that fit a line.
     eight_bit: the relay must offer 8BITMIME (RFC 6152).
     """
 
@@ -116,8 +123,8 @@ def read(
         subject=legible(_value(by_name, "subject"))[: rules.VALUE_LIMIT],
         message_id=_value(by_name, "message-id") or None,
         dated="date" in by_name,
-        in_reply_to=tuple(_REFERENCE.findall(_value(by_name, "in-reply-to"))),
-        references=tuple(_REFERENCE.findall(_value(by_name, "references"))),
+        in_reply_to=_thread(_value(by_name, "in-reply-to")),
+        references=_thread(_value(by_name, "references")),
         eight_bit=not octets.isascii(),
     )
 
@@ -191,11 +198,15 @@ def _value_errors(by_name: Mapping[str, Field]) -> Iterator[FieldError]:
 
 
 def _is_date(value: str) -> bool:
+    """Tell whether all read the same instant from it, and the day of the week is that day's."""
+    date = _DATE.fullmatch(value)
+    if not date:
+        return False
     try:
-        parsedate_to_datetime(value)
+        moment = parsedate_to_datetime(value)
     except (ValueError, TypeError, IndexError, OverflowError):
         return False
-    return True
+    return date[1] is None or date[1].title() == DAYS[moment.weekday()]
 
 
 def _people(
@@ -276,6 +287,10 @@ def _without_blind(octets: bytes, fields: Sequence[Field]) -> bytes:
     if start == len(octets):
         return b"".join(pieces)
     return b"".join([*pieces, view[start:], b"\r\n"])
+
+
+def _thread(value: str) -> tuple[str, ...]:
+    return tuple(rules.REFERENCE.findall(value)[-rules.THREAD_LIMIT :])
 
 
 def _value(by_name: Mapping[str, Field], name: str) -> str:

@@ -39,6 +39,9 @@ CONTENT_ID = re.compile(r"[A-Za-z0-9._+@=$~-]{1,128}")
 REFERENCE = re.compile(r"<[!-;=?-~]{1,250}>")
 """A Message-ID that fits a line (RFC 5322 §3.6.4), as others write them: not all have an @."""
 
+_THREADS = frozenset({"in-reply-to", "references"})
+_REFERENCES = re.compile(rf"{REFERENCE.pattern}(?: +{REFERENCE.pattern})*")
+
 _RESERVED = re.compile(
     "from|to|cc|bcc|reply-to|subject|date|message-id|return-path|sender|apparently-to|delivered-to"
     "|authentication-results|domainkey-signature|(?:content-|mime-|resent-|dkim-|arc-|received).*",
@@ -72,10 +75,13 @@ _DEVICE = re.compile(
 )
 
 
-def violations(content: Content, attachments: Sequence[Attachment]) -> list[FieldError]:
+def violations(
+    content: Content, attachments: Sequence[Attachment], *, known: int = 0
+) -> list[FieldError]:
     """Return everything that is wrong with the parts that are there.
 
     Of a list that is too long, only the entries within the limit are looked at.
+    known: so many of the attachments were there, and judged, before; pointers count the others.
     """
     return [
         *_address_errors(content),
@@ -85,7 +91,7 @@ def violations(content: Content, attachments: Sequence[Attachment]) -> list[Fiel
         *_thread_errors(content),
         *_header_errors(content.headers),
         *_tag_errors(content.tags),
-        *_attachment_errors(content, attachments),
+        *_attachment_errors(content, attachments, known),
     ]
 
 
@@ -272,7 +278,11 @@ def _header_errors(headers: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
             detail = "The header is there twice; case does not count in header names."
             yield FieldError(pointer, "duplicate_header", detail)
         seen.add(name.lower())
-        yield from _line_errors(pointer, value)
+        wrong = [*_line_errors(pointer, value)]
+        if not wrong and name.lower() in _THREADS and not _REFERENCES.fullmatch(value):
+            detail = "This header is Message-IDs in angle brackets, with a space between two."
+            wrong.append(FieldError(pointer, "invalid_message_id", detail))
+        yield from wrong
 
 
 def _tag_errors(tags: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
@@ -285,13 +295,15 @@ def _tag_errors(tags: Sequence[tuple[str, str]]) -> Iterator[FieldError]:
                 yield FieldError(f"/tags/{index}/{member}", "invalid_tag", detail)
 
 
-def _attachment_errors(content: Content, attachments: Sequence[Attachment]) -> Iterator[FieldError]:
+def _attachment_errors(
+    content: Content, attachments: Sequence[Attachment], known: int
+) -> Iterator[FieldError]:
     if content.raw is not None:
         return  # the one that there is, is the message, and judged as that
     if len(attachments) > ATTACHMENT_LIMIT:
         yield _too_many("/attachments", "attachments", ATTACHMENT_LIMIT)
-    seen = set()
-    for index, file in enumerate(attachments[:ATTACHMENT_LIMIT]):
+    seen = {file.content_id for file in attachments[:known]}
+    for index, file in enumerate(attachments[known:ATTACHMENT_LIMIT]):
         pointer = f"/attachments/{index}"
         yield from _filename_errors(f"{pointer}/filename", file.filename)
         yield from _content_type_errors(f"{pointer}/content_type", file.content_type)
@@ -315,7 +327,7 @@ def _filename_errors(pointer: str, name: str) -> Iterator[FieldError]:
         yield FieldError(pointer, "invalid_filename", _found(found, "a plain file name"))
     elif not name:
         yield FieldError(pointer, "invalid_filename", "The file has no name.")
-    elif name[0] in ". " or name[-1] in ". " or _DEVICE.fullmatch(name):
+    elif name != name.strip().strip(".") or _DEVICE.fullmatch(name):
         detail = "A file name has no full stop or space at its ends and is no name of a device."
         yield FieldError(pointer, "invalid_filename", detail)
 

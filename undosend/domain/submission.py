@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from undosend.domain.email import NEVER, Content, Email, File, Recipient, Row, State
-from undosend.domain.errors import FieldError, InvalidEmail, UndosendError
+from undosend.domain.errors import FieldError, InvalidEmail, SenderNotAllowed, UndosendError
 from undosend.domain.holding import USUAL, HoldPolicy, Timing, hold_of, past
 from undosend.domain.ids import new_id
 from undosend.domain.message import message_id
@@ -83,7 +83,8 @@ def refusal_of_all(answers: Sequence[Email | UndosendError]) -> InvalidEmail | N
         if isinstance(answer, InvalidEmail):
             wrong += [replace(error, pointer=f"/{place}{error.pointer}") for error in answer.errors]
         elif isinstance(answer, UndosendError):
-            wrong.append(FieldError(f"/{place}", answer.code, str(answer)))
+            part = "/from" if isinstance(answer, SenderNotAllowed) else ""
+            wrong.append(FieldError(f"/{place}{part}", answer.code, str(answer)))
     return InvalidEmail(wrong) if wrong else None
 
 

@@ -10,6 +10,7 @@ from undosend.domain.access import Scope
 from undosend.domain.clock import SECOND
 from undosend.domain.email import Content, Email
 from undosend.domain.errors import FieldError, InvalidEmail, Unauthorized
+from undosend.domain.holding import past
 from undosend.domain.rules import violations
 from undosend.domain.submission import Submission
 from undosend.domain.told import Topic
@@ -83,7 +84,7 @@ class EmailsHandler(MailHandler):
 
     def _submission(self) -> Submission:
         if raw_input.is_raw(self):
-            return raw_input.submission(self, self.now)
+            return raw_input.submission(self, self.outbox, self.now)
         raw_input.no_envelope(self)
         given = validated(EmailIn, self.json_body(), partial(what_else, self.outbox))
         return submission_of(given, self.now)
@@ -127,7 +128,7 @@ class EmailHandler(OneEmail):
     async def patch(self, email_id: str) -> None:
         """Change a draft's content, or the time of a held email."""
         if raw_input.is_raw(self):
-            content, files = raw_input.message(self, None, self.now)
+            content, files = raw_input.message(self, self.now)
             return self.show(
                 await self.drafts.rewrite(
                     self.account, email_id, content, files, version=self.if_match()
@@ -136,8 +137,7 @@ class EmailHandler(OneEmail):
         raw_input.no_envelope(self)
         given = validated(EmailPatch, self.json_body(), self._what_else)
         if given.id not in {None, email_id}:
-            detail = "The body names another email than the path."
-            raise InvalidEmail([FieldError("/id", "conflicting_members", detail)])
+            raise InvalidEmail(self._what_else(given))
         if given.moves():
             email = await self.outbox.reschedule(
                 self.account, email_id, given.timing(), version=self.if_match()
@@ -169,7 +169,13 @@ class EmailHandler(OneEmail):
 
     def _what_else(self, given: EmailPatch) -> Sequence[FieldError]:
         attachments = [file.attachment for file in given.files(0)]
-        return violations(given.edited(Content()), attachments)
+        wrong = violations(given.edited(Content()), attachments)
+        if given.expires_at is not None and given.expires_at <= self.now:
+            wrong.append(past("/expires_at"))
+        if given.id not in {None, self.path_args[0]}:
+            detail = "The body names another email than the path."
+            wrong.append(FieldError("/id", "conflicting_members", detail))
+        return wrong
 
 
 class SendHandler(OneEmail):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from multipart import MultipartError, PushMultipartParser, parse_options_header
+from multipart import MultipartError, PushMultipartParser, content_disposition_unquote
 
 from undosend.doors.http.problems import BadRequest
 
 _MOST_PARTS = 100
 _AS_IT_IS = frozenset({"7bit", "8bit", "binary"})
+
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # RFC 9110 §5.6.2
+_OPTION = re.compile(rf';[ \t]*+(?:({_WORD})=({_WORD}|"(?:[^"\\]|\\.)*+")[ \t]*+)?')
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+"""RFC 2046 §5.1.1."""
 
 
 @dataclass(slots=True)
@@ -27,14 +33,30 @@ def boundary_of(content_type: str) -> str | None:
     """Return the boundary where the type is that of a form with files; None where it is not.
 
     Raises:
-        BadRequest: it is, but without a boundary.
+        BadRequest: it is, but without one boundary.
     """
-    kind, options = parse_options_header(content_type)
-    if kind.lower() != "multipart/form-data":
+    kind = content_type.partition(";")[0]
+    if kind.strip().lower() != "multipart/form-data":
         return None
-    if not options.get("boundary"):
-        raise BadRequest("unsupported_media_type", "multipart/form-data needs a boundary.")
-    return str(options["boundary"])
+    boundary = (_options(content_type) or {}).get("boundary", "").strip('"')
+    if not _BOUNDARY.fullmatch(boundary):
+        detail = "multipart/form-data needs one boundary of 1 to 70 characters (RFC 2046 §5.1.1)."
+        raise BadRequest("unsupported_media_type", detail)
+    return boundary
+
+
+def _options(value: str) -> dict[str, str] | None:
+    """Return a header's options as they are written; None where two readers might differ."""
+    options: dict[str, str] = {}
+    at = len(value.partition(";")[0])
+    while at < len(value):
+        option = _OPTION.match(value, at)
+        if not option or (name := (option[1] or "").lower()) in options:
+            return None
+        if name:
+            options[name] = option[2]
+        at = option.end()
+    return options
 
 
 class Form:
@@ -66,7 +88,8 @@ class Form:
             raise MultipartError("A part has a header twice")
         if coding not in _AS_IT_IS:
             raise MultipartError(f"A part is in {coding[:32]}; send it as it is (RFC 7578 §4.7)")
-        self._parts.append(Part(head.name, head.filename, head.header("Content-Type")))
+        filename = _filename(head.header("Content-Disposition"))
+        self._parts.append(Part(head.name, filename, head.header("Content-Type")))
 
     def parts(self) -> list[Part]:
         """Return the parts, once all has arrived.
@@ -82,3 +105,15 @@ class Form:
         if self._trouble is not None:
             raise BadRequest("malformed_form", f"The form cannot be read: {self._trouble}.")
         return self._parts
+
+
+def _filename(disposition: str) -> str | None:
+    """Return the name of the file, whole; None of a field (RFC 7578 §4.2)."""
+    options = _options(disposition)
+    if options is None:
+        raise MultipartError("The Content-Disposition of a part is broken, or names it twice")
+    if "filename" in options:
+        return str(content_disposition_unquote(options["filename"]))
+    if any(name.startswith("filename*") for name in options):
+        raise MultipartError("A part has filename*, but no filename, as forms have (RFC 7578 §4.2)")
+    return None

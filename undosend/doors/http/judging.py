@@ -15,13 +15,16 @@ from pydantic import BaseModel, ValidationError
 
 from undosend.domain.errors import FieldError, InvalidEmail
 
+ERROR_LIMIT = 1000
+"""Errors that are told at most: more than a body full to its limits could have."""
+
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Place = tuple[str | int, ...]
 """Where something stands in a body: names of members and places in lists."""
 
 _NOBODY = "nobody@example.com"
 _HARMLESS: Mapping[str, Any] = {
-    **dict.fromkeys(("from", "to", "cc", "bcc", "reply_to"), _NOBODY),
+    **dict.fromkeys(("from", "to", "cc", "bcc", "reply_to", "mail_from", "rcpt_to"), _NOBODY),
     **dict.fromkeys(("text", "html", "content"), ""),
     **dict.fromkeys(("filename", "name", "value"), "x"),
 }
@@ -66,7 +69,7 @@ def validated(
     the answer lists both. (Where shapes are right the outbox asks by itself.)
 
     Raises:
-        InvalidEmail: with everything that is wrong.
+        InvalidEmail: with everything that is wrong, or with the first of very much.
     """
     wrong: list[FieldError] = []
     seen: set[Place] = set()
@@ -75,9 +78,11 @@ def validated(
         try:
             given = model.model_validate(judged)
         except ValidationError as error:
-            details = error.errors(include_url=False)
+            details = error.errors(include_url=False, include_input=False)
         else:
             break
+        if len(details) > ERROR_LIMIT:
+            raise InvalidEmail([_field_error(one, judged) for one in details[:ERROR_LIMIT]])
         new = [detail for detail in details if _place(detail, judged) not in seen]
         wrong += [_field_error(detail, judged) for detail in new]
         places = {_place(detail, judged): detail["type"] for detail in details}

@@ -11,6 +11,7 @@ from mimetypes import MimeTypes
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -76,6 +77,12 @@ def _judged(value: Any) -> Any:
     return value[: _LONGEST + 1] if isinstance(value, list) else value
 
 
+def _not_too_many(people: list[Address]) -> list[Address]:
+    if len(people) > RECIPIENT_LIMIT:
+        raise _wrong("too_many_recipients", f"{RECIPIENT_LIMIT} recipients are the limit.")
+    return people
+
+
 def _added(value: Any) -> Any:
     if value is None or value == []:
         reason = "A PATCH adds attachments to those there are; it never takes one away."
@@ -108,7 +115,9 @@ def whole(value: Any) -> Any:
 def _bytes(value: Any) -> bytes:
     """Return a file's bytes from base64, or from numbers as some clients of Resend send them."""
     match value:
-        case list(numbers) | {"type": "Buffer", "data": list(numbers)}:
+        case list(numbers) | {"type": "Buffer", "data": list(numbers)} if (
+            isinstance(value, list) or len(value) == 2
+        ):
             listed = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
             if not _is_octets(listed):
                 detail = "A list of numbers must be octets, from 0 to 255 each."
@@ -233,6 +242,27 @@ class TimingIn(_Model):
         return NEVER if given and self.expires_at is None else self.expires_at
 
 
+class NewIn(TimingIn):
+    """What a new email says beside its content."""
+
+    group_id: Token | None = None
+    draft: bool = False
+
+    @model_validator(mode="after")
+    def _a_draft_has_no_timer(self) -> Self:
+        if self.draft and (times := self.times()):
+            reason = "A draft has no timer: give the time when you send it."
+            raise _wrong("conflicting_members", reason, member=min(times))
+        return self
+
+
+class EnvelopeIn(NewIn):
+    """What the query and the headers of a raw email may say."""
+
+    mail_from: Mailbox | None = None
+    rcpt_to: Annotated[Mailboxes, AfterValidator(_not_too_many)] | None = None
+
+
 class ContentIn(_Model):
     """The parts of an email that its author writes. What is left out stays as it is."""
 
@@ -285,18 +315,8 @@ class ContentIn(_Model):
         ]
 
 
-class EmailIn(ContentIn, TimingIn):
+class EmailIn(ContentIn, NewIn):
     """The body of ``POST /v1/emails``."""
-
-    group_id: Token | None = None
-    draft: bool = False
-
-    @model_validator(mode="after")
-    def _a_draft_has_no_timer(self) -> Self:
-        if self.draft and (times := self.times()):
-            reason = "A draft has no timer: give the time when you send it."
-            raise _wrong("conflicting_members", reason, member=min(times))
-        return self
 
 
 class EmailPatch(ContentIn, TimingIn):

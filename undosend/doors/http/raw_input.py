@@ -7,7 +7,7 @@ envelope there or in headers. Where no envelope is given, it follows from the me
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from undosend.domain.email import Address, Content, File
@@ -17,8 +17,9 @@ from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.domain.submission import Submission
 from undosend.doors.http.base import Handler
 from undosend.doors.http.judging import validated
-from undosend.doors.http.payloads import Mailbox, Mailboxes, TimingIn, Token, file_of
+from undosend.doors.http.payloads import EnvelopeIn, file_of
 from undosend.doors.http.problems import BadRequest
+from undosend.outbox import Outbox
 
 CONTENT_TYPE = "message/rfc822"
 ENVELOPE = frozenset({"mail_from", "rcpt_to"})
@@ -27,15 +28,9 @@ PARAMETERS = ENVELOPE | {"delay_seconds", "scheduled_at", "expires_at", "group_i
 _HEADERS = {"mail_from": "Mail-From", "rcpt_to": "Rcpt-To"}
 _NUMBER = re.compile("-?[0-9]{1,18}")
 _NAME, _TYPE = "message.eml", "message/rfc822"
-
-
-class EnvelopeIn(TimingIn):
-    """What the query and the headers of a raw email may say."""
-
-    mail_from: Mailbox | None = None
-    rcpt_to: Mailboxes | None = None
-    group_id: Token | None = None
-    draft: bool = False
+_NOBODY = Address("nobody@example.com")
+_ANY = Content(_NOBODY, (_NOBODY,), raw=_NAME)
+"""What a message could be that cannot be read."""
 
 
 def is_raw(handler: Handler) -> bool:
@@ -61,42 +56,70 @@ def no_envelope(handler: Handler) -> None:
             raise BadRequest("bad_parameter", f"{header} goes with Content-Type: {CONTENT_TYPE}.")
 
 
-def submission(handler: Handler, now: int) -> Submission:
+def submission(handler: Handler, outbox: Outbox, now: int) -> Submission:
     """Return the email that the request brings.
 
     Raises:
         InvalidEmail: with everything that is wrong with the query and the message.
     """
-    given = validated(EnvelopeIn, _asked(handler))
-    if given.draft and given.times():
-        detail = "A draft has no timer: give the time when you send it."
-        raise InvalidEmail([FieldError(f"/{min(given.times())}", "conflicting_members", detail)])
-    content, files = message(handler, given, now)
+
+    def beside(given: EnvelopeIn, content: Content) -> Sequence[FieldError]:
+        return outbox.objections(_submission(given, content))
+
+    given, content, file = _brought(handler, now, beside)
+    return _submission(given, content, file)
+
+
+def message(handler: Handler, now: int) -> tuple[Content, tuple[File, ...]]:
+    """Return what a draft shall hold instead: the content, and the file that is the message.
+
+    Raises:
+        InvalidEmail: with everything that is wrong with the envelope and the message.
+    """
+    _, content, file = _brought(handler, now, lambda *_: ())
+    return content, (file,)
+
+
+def _brought(
+    handler: Handler, now: int, beside: Callable[[EnvelopeIn, Content], Sequence[FieldError]]
+) -> tuple[EnvelopeIn, Content, File]:
+    """Return what the query and the headers say, and what the body makes of it.
+
+    beside: what else is wrong; asked where something is, so that all of it is told.
+    """
+    octets = bytes(handler.octets())
+
+    def wrong(given: EnvelopeIn) -> Sequence[FieldError]:
+        judged = _read(octets, given)
+        if isinstance(judged, list):
+            return [*judged, *beside(given, _ANY)]
+        return beside(given, _content(judged, given, _file(judged, now)))
+
+    given = validated(EnvelopeIn, _asked(handler), wrong)
+    judged = _read(octets, given)
+    if isinstance(judged, list):
+        raise InvalidEmail(wrong(given))
+    file = _file(judged, now)
+    return given, _content(judged, given, file), file
+
+
+def _read(octets: bytes, given: EnvelopeIn) -> Original | list[FieldError]:
+    return read(octets, envelope_from=given.mail_from, envelope_to=given.rcpt_to or ())
+
+
+def _file(original: Original, now: int) -> File:
+    return file_of(_NAME, original.octets, _TYPE, None, now)
+
+
+def _submission(given: EnvelopeIn, content: Content, *files: File) -> Submission:
     timing = None if given.draft else given.timing()
     return Submission(content, files, timing, given.expires_at, given.group_id)
 
 
-def message(
-    handler: Handler, given: EnvelopeIn | None, now: int
-) -> tuple[Content, tuple[File, ...]]:
-    """Return the content that the body makes, and the file that is the message.
-
-    given: the envelope; None where it is yet to be read from the request.
-    """
-    envelope = given or validated(EnvelopeIn, _asked(handler))
-    sender, to = envelope.mail_from, tuple(envelope.rcpt_to or ())
-    judged = read(bytes(handler.octets()), envelope_from=sender, envelope_to=to)
-    if isinstance(judged, list):
-        raise InvalidEmail(judged)
-    file = file_of(_NAME, judged.octets, _TYPE, None, now)
-    return _content(judged, sender, to, file), (file,)
-
-
-def _content(
-    original: Original, sender: Address | None, to: tuple[Address, ...], file: File
-) -> Content:
+def _content(original: Original, given: EnvelopeIn, file: File) -> Content:
+    to = tuple(given.rcpt_to or ())
     return Content(
-        sender=sender or original.sender,
+        sender=given.mail_from or original.sender,
         to=to or original.to,
         cc=() if to else original.cc,
         bcc=() if to else original.bcc,

@@ -108,15 +108,18 @@ class Receiver(RequestHandler):
         return not (self.too_large or self._no_room)
 
     def whole(self) -> None:
-        """Make sure that all of the body is here.
+        """Make sure that all of the body is here, as it is.
 
         Raises:
-            TooLarge, Overloaded.
+            BadRequest, TooLarge, Overloaded.
         """
         if self.too_large:
             raise self.over_limit()
         if self._no_room:
             raise Overloaded(_NO_ROOM)
+        coding = self.request.headers.get("Content-Encoding", "identity")
+        if self._arrived and coding.lower() != "identity":
+            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
         self._in_use = True
 
     def octets(self) -> bytearray:
@@ -127,9 +130,6 @@ class Receiver(RequestHandler):
         """
         self.whole()
         body, self._body = self._body or bytearray(), None
-        coding = self.request.headers.get("Content-Encoding", "identity")
-        if body and coding.lower() != "identity":
-            raise BadRequest("unsupported_media_type", "A body with Content-Encoding is not taken.")
         return body
 
     def json_body(self, *, optional: bool = False) -> Any:

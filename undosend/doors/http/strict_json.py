@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from undosend.doors.http.problems import BadRequest
@@ -19,6 +20,9 @@ _QUOTES = 3_000_000
 """More than two texts of 1 MiB can hold."""
 # Possessive, and taking a string without an end as well: no octet is ever looked at twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NOTHING = re.compile(r"-?[0.]+(?:[Ee].*)?")
+_ALWAYS_TOLD = 15
+"""Digits of a decimal number that a double never loses (IEEE 754, binary64)."""
 _IN_NUMBERS = re.compile(rb"(?<=[0-9]),")
 _NOT_STRUCTURE = bytes(octet for octet in range(256) if octet not in b"[]{},")
 
@@ -42,7 +46,7 @@ def decode(body: bytearray) -> Any:
             text,
             object_pairs_hook=_members,
             parse_constant=_constant,
-            parse_float=_finite,
+            parse_float=_double,
         )
     except json.JSONDecodeError as error:
         _refuse(f"{error.msg} in line {error.lineno}, column {error.colno}.")
@@ -93,10 +97,16 @@ def _constant(name: str) -> NoReturn:
     _refuse(f"{name} is not a JSON number.")
 
 
-def _finite(digits: str) -> float:
+def _double(digits: str) -> float:
+    """Return the number; none is taken for a whole one, least of all for 0, that is not quite."""
     number = float(digits)
     if not math.isfinite(number):
         _refuse("A number is too large.")
+    if number == 0:
+        if not _NOTHING.fullmatch(digits):
+            _refuse("A number is too small to be told from 0.")
+    elif len(digits) > _ALWAYS_TOLD and number.is_integer() and Decimal(digits) != number:
+        _refuse("A number has more digits than can be told from a whole one.")
     return number
 
 
