@@ -42,11 +42,10 @@ export const fileRow = (name, ...more) => h("li", icon("clip"), h("span", name),
 
 export function when(at) {
 	if (!at) return "";
-	const then = new Date(at), now = new Date(), away = then - now;
-	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], { timeStyle: "short" });
-	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", hour: "numeric", minute: "2-digit" });
-	const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
-	return then.toLocaleString([], { day: "numeric", month: "short", year, ...(away > 0 && { hour: "numeric", minute: "2-digit" }) });
+	const then = new Date(at), now = new Date(), away = then - now, time = { hour: "numeric", minute: "2-digit" };
+	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], time);
+	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", ...time });
+	return then.toLocaleString([], { day: "numeric", month: "short", ...(then.getFullYear() !== now.getFullYear() && { year: "numeric" }), ...(away > 0 && time) });
 }
 
 export function span(seconds) {
@@ -63,9 +62,8 @@ export function lasting(seconds) {
 
 // The local time as RFC 3339 with the offset that holds then and here.
 export function withOffset(date) {
-	const away = -date.getTimezoneOffset(), local = new Date(+date + away * 60_000).toISOString().slice(0, 19);
-	const two = (n) => `${Math.floor(Math.abs(n))}`.padStart(2, "0");
-	return `${local}${away < 0 ? "-" : "+"}${two(away / 60)}:${two(away % 60)}`;
+	const local = new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+	return local + (date.toLocaleString("en", { timeZoneName: "longOffset" }).split("GMT")[1] || "Z");
 }
 
 export const octets = (n) => (n < 1000 ? `${n} B` : n < 1e6 ? `${Math.round(n / 1000)} kB` : `${(n / 1e6).toFixed(1)} MB`);
@@ -116,8 +114,8 @@ export function copier(text, kind = bare, sign = "code", label = "Copy as curl")
 
 export const code = (line) => h("div.curl", h("pre", { tabindex: 0, role: "region", label: "curl" }, line), copier(() => line, bare, "copy", "Copy"));
 
-export const empty = (title, words, ...lines) =>
-	h("div.empty", h("h3", title), h("p", words), lines.map(code));
+export const empty = (title, words, ...calls) =>
+	h("div.empty", h("h3", title), h("p", words), calls.map((call) => code(curl.line(...call))));
 
 export function dialog(title, ...content) {
 	const id = unique(), shut = () => box.close();

@@ -1,17 +1,17 @@
 // The outbox and its neighbours: rows named by their subject, and all that can be done to an email.
 import { ACTIVE, secondsLeft } from "./undosend.js";
-import { bare, button, curl, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
+import { bare, button, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
 
 const HELLO = { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 };
 export const VIEWS = {
-	outbox: { title: "Outbox", sign: "out", status: ACTIVE.join(","), empty: () => empty("Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
-		curl.line("POST", "/v1/emails", HELLO), curl.line("POST", "/v1/emails/em_…/undo")) },
-	drafts: { title: "Drafts", sign: "draft", status: "draft", empty: () => empty("No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
-		curl.line("POST", "/v1/emails", { draft: true, subject: "Hello" })) },
-	sent: { title: "Sent", sign: "sent", status: "sent,partially_sent", empty: () => empty("Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
-		curl.line("GET", "/v1/emails?status=sent")) },
-	unsent: { title: "Not sent", sign: "unsent", status: "failed,unknown,expired,canceled", empty: () => empty("No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
-		curl.line("GET", "/v1/emails?status=failed,unknown")) },
+	outbox: { title: "Outbox", sign: "out", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
+		["POST", "/v1/emails", HELLO], ["POST", "/v1/emails/em_…/undo"]] },
+	drafts: { title: "Drafts", sign: "draft", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
+		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
+	sent: { title: "Sent", sign: "sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
+		["GET", "/v1/emails?status=sent"]] },
+	unsent: { title: "Not sent", sign: "unsent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
+		["GET", "/v1/emails?status=failed,unknown"]] },
 	inbox: { title: "Inbox", sign: "inbox", status: "" },
 };
 
@@ -145,7 +145,7 @@ export class MailList {
 		const rows = this.emails.map((email) => old.get(`${email.id}.${email.version}`) ?? this.#row(email));
 		if (rows.length !== old.size || rows.some((row, place) => row !== this.list.children[place])) put(this.list, rows);
 		for (const row of rows) row.querySelector("a").toggleAttribute("aria-current", row.dataset.id === this.#chosen);
-		put(this.foot, !rows.length && this.loaded && (this.#query ? h("p.none", `Nothing here has “${this.#query}” in it.`) : VIEWS[this.view].empty()), this.#after && h("button.plain", { onclick: () => this.load(true) }, "Show more"));
+		put(this.foot, !rows.length && this.loaded && (this.#query ? h("p.none", `Nothing here has “${this.#query}” in it.`) : empty(...VIEWS[this.view].empty)), this.#after && h("button.plain", { onclick: () => this.load(true) }, "Show more"));
 		if (!focused || focused.contains(document.activeElement)) return;
 		const again = this.list.querySelector(`[data-id="${focused.parentElement.dataset.id}"]`);
 		((act && again?.querySelector(`[data-act="${act}"]`)) ?? (again ?? this.list).querySelector("a"))?.focus();

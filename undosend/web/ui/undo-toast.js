@@ -110,10 +110,7 @@ export class UndoToast extends HTMLElement {
 	#email = null;
 	#stop = null;
 	#ticks;
-	#busy = null;
-	#refused = null;
-	#asked = "";
-	#doubt = false;
+	#asked = {}; // what was asked of it last: what, whether it is busy with it, what refused it, whether that leaves a doubt
 	#line = "connecting";
 	#window = 0;
 	#still = 0; // since when it has had nothing to say
@@ -166,16 +163,14 @@ export class UndoToast extends HTMLElement {
 
 	/** Ask for the undo. @returns {Promise<Email|null>} the draft, null where it did not happen */
 	async undo() {
-		if (this.#busy || !this.#pending) return null;
-		const draft = await this.#ask("undo", (client, id) => client.undo(id));
+		const draft = await this.#ask("undo");
 		if (draft) this.#undone(draft);
 		return draft;
 	}
 
 	/** Release it at once; undo works until it really leaves. */
 	async sendNow() {
-		if (this.#busy || !this.#pending) return;
-		const email = await this.#ask("now", (client, id) => client.sendNow(id));
+		const email = await this.#ask("sendNow");
 		if (email) this.#seen(email);
 	}
 
@@ -188,7 +183,7 @@ export class UndoToast extends HTMLElement {
 	get state() {
 		const email = this.#email;
 		if (!email) return this.#told === "gone" ? "gone" : "waiting";
-		if (LATE.includes(this.#refused?.code) && this.#asked === "undo") return "late";
+		if (this.#asked.what === "undo" && LATE.includes(this.#asked.refused?.code)) return "late";
 		if (email.status === "held") {
 			const left = secondsLeft(email);
 			return left > 3600 ? "scheduled" : left > 0 ? "held" : "leaving";
@@ -202,8 +197,8 @@ export class UndoToast extends HTMLElement {
 	get #pending() { return PENDING.includes(this.state) && this.#email?.undo_status === "pending"; }
 
 	#forget() {
-		this.#email = this.#refused = null;
-		this.#doubt = false;
+		this.#email = null;
+		this.#asked = {};
 		this.#window = 0;
 		this.#told = "";
 	}
@@ -229,36 +224,35 @@ export class UndoToast extends HTMLElement {
 		return clients.get(name);
 	}
 
-	async #ask(what, call) {
-		this.#busy = what;
-		this.#asked = what;
-		this.#refused = null;
-		this.#doubt = false;
+	async #ask(what) {
+		if (this.#asked.busy || !this.#pending) return null;
+		const asked = (this.#asked = { what, busy: true }), client = this.#client(), { id } = this.#email;
 		this.#render();
-		const id = this.#email.id, client = this.#client();
 		try {
-			return await call(client, id);
+			return await client[what](id);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			this.#refused = error;
-			this.#doubt = error.status === 0 || error.status >= 500;
+			asked.refused = error;
+			asked.doubt = error.status === 0 || error.status >= 500;
 			this.#emit("error", error);
 			// How it stands says the server; an undo whose answer was lost may have been one.
 			client.get(id).then((email) => this.#seen(email), () => {});
 			return null;
 		} finally {
-			this.#busy = null;
+			asked.busy = false;
 			this.#render();
 		}
 	}
 
 	#seen(email) {
 		if (this.#email && email.version < this.#email.version) return;
-		const before = this.#email?.status;
-		if (email.version > this.#email?.version && email.undo_status === "pending") this.#refused = null; // a refusal of the relay made it possible again
-		if (email.status === "draft" && this.#busy === "undo") return; // its own answer comes
-		if (email.status === "draft" && this.#doubt && this.#asked === "undo") return this.#undone(email);
-		this.#doubt = false;
+		const before = this.#email?.status, asked = this.#asked;
+		if (email.version > this.#email?.version && email.undo_status === "pending") asked.refused = null; // a refusal of the relay made it possible again
+		if (email.status === "draft" && asked.what === "undo") {
+			if (asked.busy) return; // its own answer comes
+			if (asked.doubt) return this.#undone(email);
+		}
+		asked.doubt = false;
 		this.email = email;
 		if (this.state === "undone") this.#stop?.(); // sent again, it is another toast's
 		const sent = ["sent", "partially_sent"];
@@ -266,8 +260,7 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#undone(draft) {
-		this.#refused = null;
-		this.#doubt = false;
+		this.#asked = {};
 		this.email = draft;
 		this.#stop?.();
 		this.#emit("undone", draft);
@@ -294,20 +287,20 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#render() {
-		const state = this.state, email = this.#email, p = this.#parts, words = this.#words;
+		const state = this.state, email = this.#email, p = this.#parts, words = this.#words, { what, busy, refused } = this.#asked;
 		const left = email ? secondsLeft(email) : 0, n = Math.ceil(left);
 		const time = n < 60 ? fill(words.seconds, { n }) : clock(n);
-		const uncertain = this.#refused?.code === "delivery_uncertain" || email?.status === "unknown";
-		const late = uncertain ? words.lateUnknown : (this.#refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
+		const uncertain = refused?.code === "delivery_uncertain" || email?.status === "unknown";
+		const late = uncertain ? words.lateUnknown : (refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
 		const template = state === "late" ? late : words[state] ?? words.sending;
 		text(p.message, this.#say(template, { time }));
 		text(p.detail, this.#detail(state));
-		p.detail.classList.toggle("wrap", KEEP.includes(state) || Boolean(this.#refused));
+		p.detail.classList.toggle("wrap", KEEP.includes(state) || Boolean(refused));
 		const pending = this.#pending;
 		p.undo.hidden = p.now.hidden = !pending;
 		p.now.hidden ||= state === "leaving" || state === "retrying";
-		p.undo.disabled = p.now.disabled = Boolean(this.#busy);
-		text(p.undo, this.#busy === "undo" ? words.undoing : words.undo);
+		p.undo.disabled = p.now.disabled = Boolean(busy);
+		text(p.undo, busy && what === "undo" ? words.undoing : words.undo);
 		text(p.now, words.sendNow);
 		p.close.setAttribute("aria-label", words.close);
 		p.toast.setAttribute("aria-label", this.#say(words.label));
@@ -326,9 +319,9 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#detail(state) {
-		const words = this.#words, email = this.#email;
-		if (this.#doubt && this.#asked === "undo" && this.#line === "offline") return words.doubt;
-		if (this.#refused && PENDING.includes(state)) return [401, 403, 429].includes(this.#refused.status) ? this.#refused.message : this.#asked === "undo" ? words.notUndone : words.notNow;
+		const words = this.#words, email = this.#email, { what, refused, doubt } = this.#asked;
+		if (doubt && what === "undo" && this.#line === "offline") return words.doubt;
+		if (refused && PENDING.includes(state)) return [401, 403, 429].includes(refused.status) ? refused.message : what === "undo" ? words.notUndone : words.notNow;
 		if (!["undone", "sent"].includes(state) && words[this.#line]) return words[this.#line];
 		if (["failed", "retrying", "unknown"].includes(state) && email?.last_error) return email.last_error;
 		if (state === "partly") return email?.recipients.filter((r) => r.status !== "accepted").map((r) => r.address).join(", ") ?? "";

@@ -213,10 +213,7 @@ class Live {
 	}
 
 	async #stream(signal, opened) {
-		const query = new URLSearchParams();
-		if (this.#filter) query.set("email", this.#filter);
-		if (this.#cursor) query.set("last_event_id", this.#cursor);
-		else query.set("snapshot", "1");
+		const query = new URLSearchParams({ ...(this.#filter && { email: this.#filter }), ...(this.#cursor ? { last_event_id: this.#cursor } : { snapshot: "1" }) });
 		const silence = new AbortController();
 		const options = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, silence.signal]) };
 		let timer = setTimeout(() => silence.abort(), SILENCE);
