@@ -6,7 +6,8 @@ import { bare, curl, dialog, h, icon, put } from "./dom.js";
 import { MailList, VIEWS } from "./mail.js";
 
 const CONNECTION = { connecting: "Connecting…", live: "Live", polling: "Up to date", offline: "No connection", denied: "No access" };
-const KEYS = { c: "write an email", "/": "search", "j k": "next, previous", z: "undo the last send", "Ctrl Enter": "send", Esc: "back to the list", "?": "this" };
+const WRITING = { c: "write an email", "Ctrl Enter": "send", z: "undo the last send" };
+const KEYS = { "/": "search", "j k": "next, previous", Esc: "back to the list", "?": "this" };
 const wide = matchMedia("(min-width: 60rem)");
 
 class App {
@@ -29,6 +30,8 @@ class App {
 		});
 	}
 
+	may(scope) { return this.session.scopes.includes(scope); }
+
 	// What was being written waits behind the door.
 	async #door(words = "") {
 		this.#stop?.();
@@ -43,6 +46,7 @@ class App {
 		this.composer.settle();
 		if (kept) kept.save();
 		else this.composer.fresh(false);
+		this.blank = this.may("send") ? this.composer.element : h("div.detail", h("p.hint", "Choose an email to see all of it."));
 		this.status = h("p.connection");
 		this.left = h("div.left");
 		this.pane = h("div.pane");
@@ -50,12 +54,12 @@ class App {
 		this.nav = h("nav", { label: "Views" }, Object.entries(VIEWS).map(([name, view]) => this.#has(name) && h("a", { href: `#/${name}` }, icon(view.sign), h("span", view.title), name === "outbox" && this.count)));
 		const out = () => this.attempt(async () => { await this.api.signOut(); location.assign("."); });
 		put(document.body,
-			h("header.side", h("h1.brand", h("a", { href: "#/outbox" }, mark(), "undosend")), h("a.main.write", { href: "#/compose" }, icon("pen"), "Write"), this.nav,
+			h("header.side", h("h1.brand", h("a", { href: "#/outbox" }, mark(), "undosend")), this.may("send") && h("a.main.write", { href: "#/compose" }, icon("pen"), "Write"), this.nav,
 				h("div.links", this.status, h("a", { href: "docs/" }, "API"), h("a", { href: "problems" }, "Problems"), h("button.help", { onclick: () => this.#help() }, "Shortcuts"),
 					this.session.keys_required && h("button", { onclick: out }, "Sign out"))),
 			h("main", this.left, this.pane), this.notice);
 		this.#listen();
-		if (!location.hash.startsWith("#/")) history.replaceState(null, "", wide.matches ? "#/compose" : "#/outbox");
+		if (!location.hash.startsWith("#/")) history.replaceState(null, "", wide.matches && this.may("send") ? "#/compose" : "#/outbox");
 		this.#route();
 	}
 
@@ -86,7 +90,7 @@ class App {
 	async #route() {
 		const turn = ++this.#turn, toList = this.#toList;
 		this.#toList = false;
-		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose";
+		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
 		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && !(writing && !wide.matches));
 		document.body.dataset.pane = `${Boolean(writing || id)}`;
@@ -95,7 +99,7 @@ class App {
 		if (inbox) this.inbox ??= new (await import("./inbox.js")).Inbox(this);
 		else if (reads) this.detail ??= new (await import("./detail.js")).Detail(this);
 		if (turn !== this.#turn) return;
-		const list = inbox ? this.inbox : this.list, shown = !reads ? this.composer.element : inbox ? this.inbox.detail : this.detail.element;
+		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
 		if (this.left.firstChild !== list.element) put(this.left, list.element);
 		if (this.pane.firstChild !== shown) { put(this.pane, shown); this.pane.scrollTop = 0; }
 		this.#name();
@@ -143,6 +147,7 @@ class App {
 
 	async compose(draft) {
 		this.seen(draft);
+		if (!this.may("send")) return this.go(`drafts/${draft.id}`);
 		await this.composer.open(draft);
 		this.go(`compose/${draft.id}`);
 		this.composer.focus();
@@ -170,7 +175,7 @@ class App {
 		this.fades = setTimeout(() => put(this.notice), 9000);
 	}
 
-	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries(KEYS).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
+	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
 
 	#key(e) {
 		const at = e.composedPath()[0];
@@ -180,7 +185,7 @@ class App {
 			return this.go(this.#view, true);
 		}
 		if (at.matches?.("input, textarea, select") || e.altKey || ((e.ctrlKey || e.metaKey) && e.key !== "z")) return;
-		const act = { c: () => this.go("compose"), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];
+		const act = { c: this.may("send") && (() => this.go("compose")), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];
 		if (!act) return;
 		e.preventDefault();
 		act();

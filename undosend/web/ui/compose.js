@@ -4,6 +4,8 @@ import { addresses, back, bare, button, copier, curl, fileRow, h, icon, lasting,
 
 const QUIET = 700, LONGEST = 4000;
 const DELAYS = [0, 5, 10, 20, 30, 60, 120, 300, 900, 3600];
+// Whether it may have been done all the same.
+const unclear = ({ status, code }) => status === 0 || status >= 500 || code === "idempotency_in_progress";
 const FROM = "undosend.from", DELAY = "undosend.delay";
 
 // A line that is filled in, with what is wrong with it.
@@ -128,11 +130,11 @@ export class Composer {
 	id = "";
 	#version = 0;
 	#kept = {}; // as the server has it
+	#first = null; // the first save, until it is known what came of it
 	#turns = Promise.resolve(); // one thing after the other
 	#quiet;
 	#since = 0;
 	#key = unique();
-	#uploads = 0;
 	#held = false;
 
 	constructor(app) {
@@ -140,7 +142,6 @@ export class Composer {
 		const changed = () => this.#changed();
 		const from = new Field("From", changed, { list: "c-senders", inputmode: "email" }), subject = new Field("Subject", changed);
 		const to = new Chips("To", changed), cc = new Chips("Cc", changed, to), bcc = new Chips("Bcc", changed, to);
-		this.people = [to, cc, bcc];
 		this.fields = { from, to, cc, bcc, subject };
 		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
 		this.state = h("p.state", { role: "status" });
@@ -208,17 +209,23 @@ export class Composer {
 		return saved;
 	}
 
-	#put(email) {
-		this.id = email?.id ?? "";
-		this.#version = email?.version ?? 0;
+	// Which draft it is that is written on.
+	#on(draft) {
+		this.id = draft?.id ?? "";
+		this.#version = draft?.version;
 		this.#key = unique();
 		this.#held = false;
-		this.#since = this.#uploads = 0;
+		this.#first = null;
 		this.bar.hidden = true;
+		this.#list(draft?.attachments);
+	}
+
+	#put(email) {
+		this.#on(email);
+		this.#since = 0;
 		for (const [name, field] of Object.entries(this.fields)) field.value = email?.[name];
 		this.text.value = email?.text ?? "";
 		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
-		this.#list(email?.attachments);
 		put(this.title, email ? "Draft" : "New email");
 		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
 		put(this.wrong);
@@ -252,26 +259,29 @@ export class Composer {
 	async #save(whole = false) {
 		clearTimeout(this.#quiet);
 		if (this.#held) return false;
-		const parts = this.#parts(), changes = whole ? parts : this.#changes(), made = !this.id, { api } = this.app;
+		const parts = this.#parts(), changes = whole ? parts : this.#changes(), { api } = this.app;
 		this.#since = 0;
-		if (!whole && !Object.keys(changes).length) {
+		if (!whole && !this.#first && !Object.keys(changes).length) {
 			this.#say(this.id ? this.#saved() : "");
 			return true;
 		}
 		this.#say("Saving…");
+		// Repeated as it was until it is answered: else a lost answer would make a second draft.
+		const first = this.id ? null : (this.#first ??= { parts, key: unique() });
 		try {
-			const email = made ? await api.draft(parts, { key: this.#key }) : await api.edit(this.id, changes, { version: this.#version });
+			const email = first ? await api.draft(first.parts, { key: first.key }) : await api.edit(this.id, changes, { version: this.#version });
 			this.id = email.id;
 			this.#version = email.version;
-			this.#kept = { ...(made ? parts : this.#kept), ...changes };
-			if (made) { put(this.title, "Draft"); this.app.renamed(email.id); }
-			if (changes.from) localStorage[FROM] = changes.from;
+			this.#kept = first?.parts ?? { ...this.#kept, ...changes };
+			this.#first = null;
+			if (first) { put(this.title, "Draft"); this.app.renamed(email.id); }
 			this.app.seen(email);
 			put(this.wrong);
 			this.#say(this.#saved(email.updated_at));
-			return true;
+			return first && first.parts !== parts ? this.#save() : true;
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
+			if (!unclear(error)) this.#first = null;
 			if (this.#mark(error)) return this.#save(whole);
 			await this.#failed(error);
 			return false;
@@ -281,35 +291,36 @@ export class Composer {
 	#saved(at) { return this.#bad ? "Saved, but for what is marked" : `Saved ${when(at)}`.trim(); }
 
 	async #failed(error) {
+		if (unclear(error)) {
+			this.#say("Not saved: no connection. Trying again");
+			this.#quiet = setTimeout(() => this.save(), 3000);
+			return;
+		}
 		this.#say("Not saved");
 		if ([404, 409, 412].includes(error.status)) return this.app.attempt(async () => this.#elsewhere(error.status === 404 ? null : await this.app.api.get(this.id)));
 		if (error.status === 401) return this.app.attempt(() => { throw error; });
-		if (error.status > 0 && error.status < 500) return error.status !== 422 && put(this.wrong, error.message);
-		this.#say("Not saved: no connection. Trying again");
-		this.#quiet = setTimeout(() => this.save(), 3000);
+		if (error.status !== 422) put(this.wrong, error.message);
 	}
 
 	// Somebody else was faster; nothing of theirs or of ours is lost.
 	#elsewhere(email) {
-		const theirs = async () => { this.#put(await this.app.api.get(this.id)); this.focus(); }, show = async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); };
-		if (email?.status === "draft") this.#conflict("draft was changed", ["Take theirs", theirs], ["Keep mine", async () => this.#keep(await this.app.api.get(this.id))]);
-		else this.#conflict(email ? "email was sent" : "draft was deleted", ["Keep my text as a new draft", () => this.#keep()], email && ["Show it", show]);
-	}
-
-	#conflict(what, ...choices) {
+		const now = () => this.app.api.get(this.id), draft = email?.status === "draft";
+		const choices = draft ? {
+			"Take theirs": async () => { this.#put(await now()); this.focus(); },
+			"Keep mine": async () => this.#keep(await now()),
+		} : {
+			"Keep my text as a new draft": () => this.#keep(),
+			...(email && { "Show it": async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); } }),
+		};
 		this.#held = true;
 		this.bar.hidden = false;
-		put(this.bar, h("p", `This ${what} in another tab.`), choices.map((choice) => choice && h("button.soft", { onclick: () => this.app.attempt(choice[1]) }, choice[0])));
+		put(this.bar, h("p", `This ${draft ? "draft was changed" : email ? "email was sent" : "draft was deleted"} in another tab.`),
+			Object.entries(choices).map(([name, act]) => h("button.soft", { onclick: () => this.app.attempt(act) }, name)));
 	}
 
 	// What is written here goes over the draft as it now is, or into a new one.
 	async #keep(draft) {
-		this.id = draft?.id ?? "";
-		this.#version = draft?.version;
-		this.#list(draft?.attachments);
-		this.#held = false;
-		this.bar.hidden = true;
-		this.#key = unique();
+		this.#on(draft);
 		await this.#next(() => this.#save(true));
 	}
 
@@ -333,17 +344,17 @@ export class Composer {
 
 	#attach(files) {
 		for (const file of files) {
-			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }));
+			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }), h("small"));
 			this.files.append(row);
-			this.#uploads += 1;
-			this.#next(() => this.#upload(file, row)).finally(() => (this.#uploads -= 1));
+			this.#next(() => this.#upload(file, row));
 		}
 	}
 
 	async #upload(file, row) {
 		try {
 			if (!(await this.#save(!this.id))) throw new Error("The draft could not be saved, so nothing was attached.");
-			const done = await this.app.api.attach(this.id, file, { version: this.#version });
+			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
+			const done = await this.app.api.attach(this.id, file, { version: this.#version, onprogress });
 			this.#version = done.version;
 			row.replaceWith(this.#file(done.file));
 		} catch (error) {
@@ -372,14 +383,14 @@ export class Composer {
 		return this.files.children.length && this.id ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds }) : curl.line("POST", "/v1/emails", { ...Object.fromEntries(parts), delay_seconds });
 	}
 
-	#take() { for (const field of this.people) field.take(); }
+	#take() { for (const field of Object.values(this.fields)) field.take?.(); }
 	async #later() { (await import("./later.js")).pickTime("Send later", this.app.session.max_delay_seconds, (scheduled_at) => this.send({ scheduled_at })); }
 
 	async send(timing = { delay_seconds: Number(this.delay.value) }) {
 		if (this.sender.disabled) return;
 		this.#take();
 		this.sender.disabled = true;
-		put(this.sender, this.#uploads ? "Attaching…" : "Sending…");
+		put(this.sender, this.files.querySelector("progress") ? "Attaching…" : "Sending…");
 		try {
 			await this.#next(() => this.#send(timing));
 		} finally {
@@ -408,6 +419,8 @@ export class Composer {
 
 	async discard() {
 		await this.#next(() => this.app.attempt(async () => {
+			if (this.#first) await this.#save();
+			if (this.#first) return; // there may be a draft that nobody knows yet
 			const { id } = this;
 			if (id) { await this.app.api.remove(id); this.app.gone(id); }
 			this.#put(null);

@@ -21,13 +21,14 @@ export function put(element, ...children) {
 	return element;
 }
 
+const ROUND = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18";
 const ICONS = {
 	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", out: "M4 12 20 4l-6 16-3-7z", draft: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
 	sent: "m4 12.5 5 5L20 6.5", unsent: "M12 8v5M12 16.5v.1M12 3 2.5 20h19z", inbox: "M4 13 6 5h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
-	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18", now: "m6 5 8 7-8 7M18 5v14",
+	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: `M12 7v5l3 2${ROUND}`, now: "m6 5 8 7-8 7M18 5v14",
 	x: "m6 6 12 12M18 6 6 18", clip: "m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7",
 	bin: "M5 7h14M10 4h4M7 7l1 13h8l1-13", copy: "M9 9h11v11H9zM5 15H4V4h11v1", back: "m14 6-6 6 6 6", search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14m5 12 4 4",
-	stop: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M6 6l12 12", down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
+	stop: `${ROUND}M6 6l12 12`, down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
 };
 
 export const icon = (name) => h("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));
@@ -45,7 +46,7 @@ export function when(at) {
 	const then = new Date(at), now = new Date(), away = then - now, time = { hour: "numeric", minute: "2-digit" };
 	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], time);
 	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", ...time });
-	return then.toLocaleString([], { day: "numeric", month: "short", ...(then.getFullYear() !== now.getFullYear() && { year: "numeric" }), ...(away > 0 && time) });
+	return then.toLocaleString([], { dateStyle: "medium", timeStyle: away > 0 ? "short" : undefined });
 }
 
 export function span(seconds) {

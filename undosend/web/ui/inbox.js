@@ -59,7 +59,7 @@ export class Inbox {
 			put(shown, ways[name]());
 			for (const tab of tabs.children) tab.setAttribute("aria-pressed", `${tab.textContent === name}`);
 		};
-		const tabs = h("div.tabs", { role: "group", label: "Show as" }, Object.keys(ways).map((name) => h("button", { onclick: () => choose(name) }, name)));
+		const tabs = h("div.bar.tabs", { role: "group", label: "Show as" }, Object.keys(ways).map((name) => h("button.plain", { onclick: () => choose(name) }, name)));
 		put(this.detail, heading("inbox", mail.subject), facts({ From: mail.from, To: mail.to, "Delivered to": mail.envelope.rcpt_to, Arrived: exactly(mail.received_at) }),
 			files(this.app, mail.attachments, async (_, n) => (await api.request("GET", `${path}/attachments/${n}`)).blob()), tabs, shown);
 		choose(Object.keys(ways)[0]);

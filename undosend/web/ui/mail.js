@@ -2,10 +2,9 @@
 import { ACTIVE, secondsLeft } from "./undosend.js";
 import { bare, button, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
 
-const HELLO = { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 };
 export const VIEWS = {
 	outbox: { title: "Outbox", sign: "out", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
-		["POST", "/v1/emails", HELLO], ["POST", "/v1/emails/em_…/undo"]] },
+		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
 	drafts: { title: "Drafts", sign: "draft", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
 		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
 	sent: { title: "Sent", sign: "sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
@@ -32,20 +31,20 @@ function standing(email) {
 	}
 }
 
-// Everything that can be done to the email as it stands, and how it is called.
+// Everything that this key may do to the email as it stands, and how it is called.
 export function actions(app, email) {
 	const { api } = app, { id, status } = email, held = status === "held", waits = held || status === "retrying";
 	const move = async () => (await import("./later.js")).pickTime("Reschedule", app.session.max_delay_seconds, async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));
 	const all = [
-		[waits && email.undo_status === "pending", "undo", "Undo", "undo", async () => app.compose(await api.undo(id))],
-		[status === "draft", "edit", "Edit", "pen", () => app.go(`compose/${id}`), "PATCH", { subject: email.subject }],
-		[held, "send-now", "Send now", "now", async () => app.seen(await api.sendNow(id))],
-		[held, "move", "Reschedule", "clock", move, "PATCH", { scheduled_at: "2030-01-01T09:00:00+01:00" }],
-		[waits, "cancel", "Cancel", "stop", async () => app.seen(await api.cancel(id))],
-		[viewOf(status) === "unsent", "reopen", "Edit again", "pen", async () => app.compose(await api.reopen(id))],
-		[!ACTIVE.includes(status), "delete", "Delete", "bin", async () => { await api.remove(id); app.gone(id); }, "DELETE"],
+		["undo", waits && email.undo_status === "pending", "undo", "Undo", "undo", async () => app.compose(await api.undo(id))],
+		["send", status === "draft", "edit", "Edit", "pen", () => app.go(`compose/${id}`), "PATCH", { subject: email.subject }],
+		["send", held, "send-now", "Send now", "now", async () => app.seen(await api.sendNow(id))],
+		["send", held, "move", "Reschedule", "clock", move, "PATCH", { scheduled_at: "2030-01-01T09:00:00+01:00" }],
+		["undo", waits, "cancel", "Cancel", "stop", async () => app.seen(await api.cancel(id))],
+		["send", viewOf(status) === "unsent", "reopen", "Edit again", "pen", async () => app.compose(await api.reopen(id))],
+		["send", !ACTIVE.includes(status), "delete", "Delete", "bin", async () => { await api.remove(id); app.gone(id); }, "DELETE"],
 	];
-	return all.filter(([possible]) => possible).map(([, name, label, sign, run, method = "POST", body]) => (
+	return all.filter(([scope, possible]) => possible && app.may(scope)).map(([, , name, label, sign, run, method = "POST", body]) => (
 		{ name, label, sign, run, method, path: `/v1/emails/${id}${method === "POST" ? `/${name}` : ""}`, body }));
 }
 
@@ -152,7 +151,7 @@ export class MailList {
 	}
 
 	#row(email) {
-		const id = unique(), where = email.status === "draft" ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
+		const id = unique(), where = email.status === "draft" && this.app.may("send") ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
 		const shown = actions(this.app, email).filter((a) => ["undo", "send-now", "reopen"].includes(a.name) || (a.name === "delete" && email.status === "draft"));
 		const row = h("article.row", { "data-status": email.status, "aria-labelledby": id }, ring,
 			h("a", { href: where }, h("span.subject", { id, dir: "auto" }, titled(email.subject)),

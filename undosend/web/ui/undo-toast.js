@@ -53,11 +53,10 @@ SHEET.replaceSync(`
 .toast { display: flex; flex-wrap: wrap; align-items: center; gap: 0 .75rem; min-height: 3.5rem; padding: .5rem .5rem .5rem .875rem;
 	background: var(--_bg); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
 	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out; outline-offset: 2px }
-.ring { flex: none; width: 2rem; height: 2rem; overflow: visible }
-.ring circle { fill: none; stroke-width: 3; stroke: #ffffff29 }
-.ring .left { stroke: var(--_accent); stroke-linecap: round; transform: rotate(-90deg); transform-origin: center; transition: stroke-dashoffset .25s linear }
-.ring path { fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
-.bad .ring :is(path, .left) { stroke: #ffb4a6 }
+.ring { flex: none; width: 2rem; height: 2rem; overflow: visible; fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
+.ring circle { stroke: #ffffff29; stroke-width: 3 }
+.ring .left { stroke: inherit; transform: rotate(-90deg); transform-origin: center; transition: stroke-dashoffset .25s linear }
+.bad .ring { stroke: #ffb4a6 }
 .words { flex: 1 1 11rem; min-width: 0 }
 .message { font-weight: 500; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
 .detail { font-size: .8125rem; color: var(--_soft); overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
@@ -74,7 +73,7 @@ button[disabled] { cursor: default; opacity: .7 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 @keyframes come { from { opacity: 0; transform: translateY(.75rem) } }
 @media (prefers-reduced-motion: reduce) { :host, .ring .left { transition: none } .toast { animation: none } }
-@media (forced-colors: active) { .toast { border-color: CanvasText } .ring circle { stroke: GrayText } .ring .left, .ring path { stroke: Highlight } }
+@media (forced-colors: active) { .toast { border-color: CanvasText } .ring circle { stroke: GrayText } .toast .ring { stroke: Highlight } }
 `);
 
 const stack = new Set(), clients = new Map();
@@ -207,7 +206,9 @@ export class UndoToast extends HTMLElement {
 		this.#stop?.();
 		const id = this.getAttribute("email-id");
 		if (!id) return;
-		this.#stop = this.#client().watch({
+		const client = this.#client();
+		if (!client.scopes) client.session?.().then(() => this.#render(), () => {});
+		this.#stop = client.watch({
 			id,
 			seen: (email) => this.#seen(email),
 			gone: () => { this.#forget(); this.#told = "gone"; this.#render(); },
@@ -279,15 +280,14 @@ export class UndoToast extends HTMLElement {
 
 	#say(template, more = {}) {
 		const email = this.#email, words = this.#words;
-		const people = email ? [...email.to, ...email.cc, ...email.bcc].map(named) : [];
-		const first = people[0] ?? words.nobody;
-		const who = people.length > 1 ? fill(words.more, { who: first, n: people.length - 1 }) : first;
+		const [first = words.nobody, ...others] = email ? [...email.to, ...email.cc, ...email.bcc].map(named) : [];
+		const who = others.length ? fill(words.more, { who: first, n: others.length }) : first;
 		const at = email?.next_attempt_at ?? email?.release_at;
 		return fill(template, { who, when: at ? moment(at) : "", subject: email?.subject || words.noSubject, ...more });
 	}
 
 	#render() {
-		const state = this.state, email = this.#email, p = this.#parts, words = this.#words, { what, busy, refused } = this.#asked;
+		const state = this.state, email = this.#email, p = this.#parts, words = this.#words, { what, busy, refused } = this.#asked, { scopes } = this.#client();
 		const left = email ? secondsLeft(email) : 0, n = Math.ceil(left);
 		const time = n < 60 ? fill(words.seconds, { n }) : clock(n);
 		const uncertain = refused?.code === "delivery_uncertain" || email?.status === "unknown";
@@ -297,8 +297,9 @@ export class UndoToast extends HTMLElement {
 		text(p.detail, this.#detail(state));
 		p.detail.classList.toggle("wrap", KEEP.includes(state) || Boolean(refused));
 		const pending = this.#pending;
-		p.undo.hidden = p.now.hidden = !pending;
-		p.now.hidden ||= state === "leaving" || state === "retrying";
+		// Not before it is known to be allowed; undo, which cannot wait, until it is known not to be.
+		p.undo.hidden = !pending || scopes?.includes("undo") === false;
+		p.now.hidden = !pending || !scopes?.includes("send") || state === "leaving" || state === "retrying";
 		p.undo.disabled = p.now.disabled = Boolean(busy);
 		text(p.undo, busy && what === "undo" ? words.undoing : words.undo);
 		text(p.now, words.sendNow);
@@ -308,12 +309,12 @@ export class UndoToast extends HTMLElement {
 		const part = state === "held" ? left / this.#window : ["sending", "leaving"].includes(state) ? 0 : 1;
 		p.arc.setAttribute("stroke-dashoffset", `${1 - part}`);
 		p.icon.setAttribute("d", ICONS[state] ?? ICONS.undo);
-		if (!pending && this.shadowRoot?.activeElement && this.shadowRoot.activeElement.hidden) p.toast.focus();
+		if (this.shadowRoot.activeElement?.hidden) p.toast.focus();
 		this.#mayLeave(state);
 		if (state !== this.#told && !(this.#told === "gone" && state === "waiting")) {
 			this.#told = state;
 			const spoken = this.#say(template, { time: n < 60 ? fill(words.spoken, { n }) : time });
-			text(p.said, `${spoken}. ${pending ? words.possible : this.#detail(state)}`);
+			text(p.said, `${spoken}. ${pending && !p.undo.hidden ? words.possible : this.#detail(state)}`);
 			this.dataset.state = state;
 		}
 	}
@@ -360,7 +361,7 @@ function text(element, words) {
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (all, name) => `${values[name] ?? all}`);
 function moment(at) {
 	const when = new Date(at), soon = Math.abs(+when - Date.now()) < 64_800_000;
-	return when.toLocaleString(document.documentElement.lang || undefined, soon ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+	return when.toLocaleString(document.documentElement.lang || undefined, { dateStyle: soon ? undefined : "medium", timeStyle: "short" });
 }
 
 if (!customElements.get("undo-toast")) customElements.define("undo-toast", UndoToast);
