@@ -64,18 +64,18 @@ class App {
 	}
 
 	#listen() {
-		const open = new AbortController(), { signal } = open;
-		addEventListener("hashchange", () => this.#route(), { signal });
-		wide.addEventListener("change", () => this.#route(), { signal });
-		document.addEventListener("undosend:undone", (e) => this.compose(e.detail), { signal });
-		document.addEventListener("keydown", (e) => this.#key(e), { signal });
-		document.addEventListener("visibilitychange", () => document.hidden && this.composer.save(), { signal });
+		const open = new AbortController(), on = (target, type, act) => target.addEventListener(type, act, { signal: open.signal });
+		on(window, "hashchange", () => this.#route());
+		on(wide, "change", () => this.#route());
+		on(document, "undosend:undone", (e) => this.compose(e.detail));
+		on(document, "keydown", (e) => this.#key(e));
+		on(document, "visibilitychange", () => document.hidden && this.composer.save());
 		const ticks = setInterval(() => { this.list.tick(); this.detail?.tick(); }, 250), looks = setInterval(() => this.#view === "inbox" && !document.hidden && this.inbox?.load(), 3000);
-		const unwatch = this.api.watch({ seen: (email) => this.seen(email), gone: (id) => this.gone(id), connection: (state) => this.#connection(state) });
+		const unwatch = this.api.watch(this);
 		this.#stop = () => { open.abort(); clearInterval(ticks); clearInterval(looks); unwatch(); };
 	}
 
-	#connection(state) {
+	connection(state) {
 		this.status.dataset.state = state;
 		put(this.status, CONNECTION[state]);
 		if (state === "denied") this.attempt(async () => (await this.api.session()).signed_in || this.#door("Sign in again."));
@@ -174,6 +174,8 @@ class App {
 		put(this.notice, h("div", h("b", title), h("p", words)), bare("x", "Dismiss", () => put(this.notice)));
 		this.fades = setTimeout(() => put(this.notice), 9000);
 	}
+
+	async pick(title, use) { (await import("./later.js")).pickTime(title, this.session.max_delay_seconds, use); }
 
 	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
 

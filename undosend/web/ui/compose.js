@@ -4,8 +4,6 @@ import { addresses, back, bare, button, copier, curl, fileRow, h, icon, lasting,
 
 const QUIET = 700, LONGEST = 4000;
 const DELAYS = [0, 5, 10, 20, 30, 60, 120, 300, 900, 3600];
-// Whether it may have been done all the same.
-const unclear = ({ status, code }) => status === 0 || status >= 500 || code === "idempotency_in_progress";
 const FROM = "undosend.from", DELAY = "undosend.delay";
 
 // A line that is filled in, with what is wrong with it.
@@ -166,7 +164,7 @@ export class Composer {
 		},
 		h("header", back("outbox"), this.title, this.state), this.bar,
 		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
-		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => this.#later()), h("span.gap"),
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))), h("span.gap"),
 			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
 		this.#put(null);
 	}
@@ -281,7 +279,7 @@ export class Composer {
 			return first && first.parts !== parts ? this.#save() : true;
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (!unclear(error)) this.#first = null;
+			if (!error.unclear) this.#first = null;
 			if (this.#mark(error)) return this.#save(whole);
 			await this.#failed(error);
 			return false;
@@ -291,7 +289,7 @@ export class Composer {
 	#saved(at) { return this.#bad ? "Saved, but for what is marked" : `Saved ${when(at)}`.trim(); }
 
 	async #failed(error) {
-		if (unclear(error)) {
+		if (error.unclear) {
 			this.#say("Not saved: no connection. Trying again");
 			this.#quiet = setTimeout(() => this.save(), 3000);
 			return;
@@ -384,7 +382,6 @@ export class Composer {
 	}
 
 	#take() { for (const field of Object.values(this.fields)) field.take?.(); }
-	async #later() { (await import("./later.js")).pickTime("Send later", this.app.session.max_delay_seconds, (scheduled_at) => this.send({ scheduled_at })); }
 
 	async send(timing = { delay_seconds: Number(this.delay.value) }) {
 		if (this.sender.disabled) return;
@@ -411,7 +408,7 @@ export class Composer {
 			this.app.sent(email);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (error.status === 0) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
+			if (error.unclear) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
 			else if (error.status === 422 || error.code === "sender_not_allowed") { this.#mark(error); point(); }
 			else await this.#failed(error);
 		}

@@ -34,7 +34,7 @@ function standing(email) {
 // Everything that this key may do to the email as it stands, and how it is called.
 export function actions(app, email) {
 	const { api } = app, { id, status } = email, held = status === "held", waits = held || status === "retrying";
-	const move = async () => (await import("./later.js")).pickTime("Reschedule", app.session.max_delay_seconds, async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));
+	const move = () => app.pick("Reschedule", async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));
 	const all = [
 		["undo", waits && email.undo_status === "pending", "undo", "Undo", "undo", async () => app.compose(await api.undo(id))],
 		["send", status === "draft", "edit", "Edit", "pen", () => app.go(`compose/${id}`), "PATCH", { subject: email.subject }],

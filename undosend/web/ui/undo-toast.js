@@ -234,7 +234,7 @@ export class UndoToast extends HTMLElement {
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
 			asked.refused = error;
-			asked.doubt = error.status === 0 || error.status >= 500;
+			asked.doubt = error.unclear;
 			this.#emit("error", error);
 			// How it stands says the server; an undo whose answer was lost may have been one.
 			client.get(id).then((email) => this.#seen(email), () => {});

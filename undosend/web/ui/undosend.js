@@ -51,6 +51,9 @@ export class UndosendError extends Error {
 		this.status = problem.status;
 		this.errors = problem.errors || [];
 	}
+
+	/** Whether what was asked for may have been done all the same. */
+	get unclear() { return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_progress"; }
 }
 
 export class Undosend {
@@ -81,10 +84,12 @@ export class Undosend {
 	edit(id, parts, options) { return this.json("PATCH", at(id), parts, options); }
 	/** @param {string} id @param {Timing} [timing] @param {Options} [options] @returns {Promise<Email>} */
 	sendDraft(id, timing = {}, options) { return this.json("POST", at(id, "/send"), timing, options); }
-	/** @type {Act} */ undo = (id, options) => this.#act(id, "/undo", options);
-	/** @type {Act} */ cancel = (id, options) => this.#act(id, "/cancel", options);
-	/** @type {Act} */ sendNow = (id, options) => this.#act(id, "/send-now", options);
-	/** @type {Act} */ reopen = (id, options) => this.#act(id, "/reopen", options);
+	/** @param {string} what @returns {Act} */
+	#act(what) { return (id, options) => this.json("POST", at(id, what), undefined, options); }
+	undo = this.#act("/undo");
+	cancel = this.#act("/cancel");
+	sendNow = this.#act("/send-now");
+	reopen = this.#act("/reopen");
 	/** @param {string} id @param {Options} [options] */
 	async remove(id, options) { await this.request("DELETE", at(id), options); }
 	/** @param {string} id @returns {Promise<any[]>} what has happened to it, oldest first */
@@ -150,7 +155,6 @@ export class Undosend {
 		}
 	}
 
-	#act(id, what, options) { return this.json("POST", at(id, what), undefined, options); }
 	#entered(session) {
 		this.xsrf = session.xsrf;
 		this.scopes = session.scopes;
