@@ -100,7 +100,7 @@ class Porter:
         return self.tokens.signed_in(session) if session else None
 
     def browsing(self, request: HTTPServerRequest) -> Caller | None:
-        """Return whom a page acts for: its token tells, else its session; without keys everybody."""
+        """Return whom a page acts for: by its token, else its session; without keys everybody."""
         text = _text_of(request.headers.get("Authorization", ""))
         if text.startswith(PREFIX):
             return self.of(text)

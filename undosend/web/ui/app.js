@@ -26,7 +26,7 @@ class App {
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
-			else this.#door(known ? "This key may not read. The page needs one with the scopes read, send and undo." : "");
+			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : "");
 		});
 	}
 
@@ -47,7 +47,7 @@ class App {
 		if (kept) kept.save();
 		else this.composer.fresh(false);
 		this.blank = this.may("send") ? this.composer.element : h("div.detail", h("p.hint", "Choose an email to see all of it."));
-		this.status = h("p.connection");
+		this.status = h("p.connection", { role: "status" });
 		this.left = h("div.left");
 		this.pane = h("div.pane");
 		this.count = h("b");
@@ -194,7 +194,7 @@ class App {
 	}
 
 	#undo() {
-		[...document.querySelectorAll("undo-toast")].reverse().find((toast) => toast.email?.undo_status === "pending")?.undo();
+		[...document.querySelectorAll("undo-toast")].findLast((toast) => toast.email?.undo_status === "pending")?.undo();
 	}
 }
 

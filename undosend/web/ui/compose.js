@@ -142,12 +142,12 @@ export class Composer {
 		const to = new Chips("To", changed), cc = new Chips("Cc", changed, to), bcc = new Chips("Bcc", changed, to);
 		this.fields = { from, to, cc, bcc, subject };
 		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
-		this.state = h("p.state", { role: "status" });
+		this.state = h("p.state");
 		this.title = h("h2", { tabindex: -1 });
-		this.bar = h("div.conflict", { role: "alert", hidden: true });
+		this.bar = h("div.conflict", { role: "alert" });
 		this.wrong = wrong("c-text-wrong");
 		this.note = h("p.hint");
-		this.files = h("ul.files");
+		this.files = h("ul.files", { "aria-live": "polite" });
 		this.picker = h("input", { type: "file", multiple: true, hidden: true, label: "Files", onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
 		// Not to be able to undo is for once.
 		this.delay = h("select", { label: "Time to undo", onchange: () => { if (this.delay.value > 0) localStorage[DELAY] = this.delay.value; } });
@@ -164,7 +164,7 @@ export class Composer {
 		},
 		h("header", back("outbox"), this.title, this.state), this.bar,
 		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
-		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))), h("span.gap"),
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))),
 			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
 		this.#put(null);
 	}
@@ -214,7 +214,7 @@ export class Composer {
 		this.#key = unique();
 		this.#held = false;
 		this.#first = null;
-		this.bar.hidden = true;
+		put(this.bar);
 		this.#list(draft?.attachments);
 	}
 
@@ -311,7 +311,6 @@ export class Composer {
 			...(email && { "Show it": async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); } }),
 		};
 		this.#held = true;
-		this.bar.hidden = false;
 		put(this.bar, h("p", `This ${draft ? "draft was changed" : email ? "email was sent" : "draft was deleted"} in another tab.`),
 			Object.entries(choices).map(([name, act]) => h("button.soft", { onclick: () => this.app.attempt(act) }, name)));
 	}
@@ -319,6 +318,7 @@ export class Composer {
 	// What is written here goes over the draft as it now is, or into a new one.
 	async #keep(draft) {
 		this.#on(draft);
+		this.focus();
 		await this.#next(() => this.#save(true));
 	}
 
@@ -342,7 +342,7 @@ export class Composer {
 
 	#attach(files) {
 		for (const file of files) {
-			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }), h("small"));
+			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }), h("small", { "aria-hidden": "true" }));
 			this.files.append(row);
 			this.#next(() => this.#upload(file, row));
 		}
@@ -359,8 +359,13 @@ export class Composer {
 			if (error.status === 412) await this.#failed(error);
 			row.className = "failed";
 			put(row, icon("unsent"), h("span", file.name), h("small", error.code === "too_large" ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
-				h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => row.remove()));
+				h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
+	}
+
+	#off(row) {
+		row.remove();
+		this.text.focus();
 	}
 
 	#list(files = []) { put(this.files, files.map((file) => this.#file(file))); }
@@ -368,7 +373,7 @@ export class Composer {
 	#file(file) {
 		const off = () => this.#next(() => this.app.attempt(async () => {
 			this.#version = await this.app.api.detach(this.id, file.id, { version: this.#version });
-			row.remove();
+			this.#off(row);
 		}));
 		const row = fileRow(file.filename, h("small", octets(file.size)), bare("x", `Remove ${file.filename}`, off));
 		return row;
@@ -418,11 +423,10 @@ export class Composer {
 		await this.#next(() => this.app.attempt(async () => {
 			if (this.#first) await this.#save();
 			if (this.#first) return; // there may be a draft that nobody knows yet
-			const { id } = this;
-			if (id) { await this.app.api.remove(id); this.app.gone(id); }
+			if (this.id) { await this.app.api.remove(this.id); this.app.gone(this.id); }
 			this.#put(null);
 		}));
-		if (this.id) return;
+		if (this.id || this.#first) return;
 		await this.fresh(false);
 		this.app.go("drafts");
 	}

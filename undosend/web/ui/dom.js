@@ -89,7 +89,7 @@ export const curl = {
 
 	line(method, path, body) {
 		const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-		const base = document.baseURI.replace(/[#?].*|[^/]*$/g, "").replace(/\/$/, "");
+		const base = new URL(".", document.baseURI).href.slice(0, -1);
 		return [
 			"curl -s", method !== "GET" && !(method === "POST" && body) && `-X ${method}`,
 			/[?&]/.test(path) ? quoted(base + path) : base + path,

@@ -11,7 +11,7 @@ export class Inbox {
 		this.list = h("ul.rows");
 		this.foot = h("div.foot");
 		this.element = h("section.list", { label: "Inbox" }, h("header", h("h2", "Inbox"),
-			copier(() => curl.line("GET", "/dev/inbox")), bare("bin", "Empty the inbox", () => app.attempt(() => this.#clear()))), this.list, this.foot);
+			copier(() => curl.line("GET", "/dev/inbox")), bare("bin", "Empty the inbox", () => app.attempt(async () => { await app.api.request("DELETE", "/dev/inbox"); app.go("inbox"); }))), this.list, this.foot);
 		this.detail = h("article.detail");
 	}
 
@@ -32,11 +32,6 @@ export class Inbox {
 			this.#shown = ids;
 			for (const link of this.list.querySelectorAll("a")) link.toggleAttribute("aria-current", link.hash === `#/inbox/${this.#chosen}`);
 		});
-	}
-
-	async #clear() {
-		await this.app.api.request("DELETE", "/dev/inbox");
-		this.app.go("inbox");
 	}
 
 	#row(mail) {

@@ -59,7 +59,7 @@ export const acting = (app, action, make, more) => make(action.sign, action.labe
 export function sign(email) {
 	const { status } = email;
 	if (status !== "held" || email.scheduled_at) return h("span.sign", icon(status === "held" ? "clock" : status === "partially_sent" ? "unsent" : VIEWS[viewOf(status)].sign));
-	const ring = h("span.sign.ring", h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
+	const ring = h("span.sign.ring", { "aria-hidden": "true" }, h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
 	ring.tick = () => {
 		const left = secondsLeft(email);
 		ring.style.setProperty("--part", `${Math.min(1, left / whole)}`);

@@ -52,15 +52,15 @@ SHEET.replaceSync(`
 * { box-sizing: border-box; margin: 0 }
 .toast { display: flex; flex-wrap: wrap; align-items: center; gap: 0 .75rem; min-height: 3.5rem; padding: .5rem .5rem .5rem .875rem;
 	background: var(--_bg); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
-	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out; outline-offset: 2px }
-.ring { flex: none; width: 2rem; height: 2rem; overflow: visible; fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
+	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out }
+.ring { flex: none; width: 2rem; height: 2rem; fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
 .ring circle { stroke: #ffffff29; stroke-width: 3 }
 .ring .left { stroke: inherit; transform: rotate(-90deg); transform-origin: center; transition: stroke-dashoffset .25s linear }
 .bad .ring { stroke: #ffb4a6 }
-.words { flex: 1 1 11rem; min-width: 0 }
-.message { font-weight: 500; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+.words { flex: 1 1 11rem; min-width: 0; overflow-wrap: anywhere; text-wrap: balance }
+.message { font-weight: 500; font-variant-numeric: tabular-nums }
 .detail { font-size: .8125rem; color: var(--_soft); overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.detail.wrap { white-space: normal; overflow-wrap: anywhere }
+.detail.wrap { white-space: normal }
 .actions { display: flex; flex: none; align-items: center; gap: .125rem; margin-inline-start: auto }
 button { font: inherit; font-weight: 600; color: var(--_soft); background: none; border: 0; border-radius: .5rem; min-height: 2.5rem;
 	padding: 0 .625rem; cursor: pointer; white-space: nowrap }
@@ -344,7 +344,7 @@ function made(tag, attributes = {}, ...children) {
 function parts(root) {
 	const part = (tag, name, more) => made(tag, { part: name, class: name.split(" ").at(-1), ...more });
 	const pressed = (name) => part("button", `button ${name}`, { type: "button" });
-	const circle = { cx: 16, cy: 16, r: 15 }, arc = made("circle", { ...circle, class: "left", pathLength: 1, "stroke-dasharray": 1 }), icon = made("path");
+	const circle = { cx: 16, cy: 16, r: 14 }, arc = made("circle", { ...circle, class: "left", pathLength: 1, "stroke-dasharray": 1 }), icon = made("path");
 	const ring = made("svg", { part: "ring", class: "ring", viewBox: "0 0 32 32", "aria-hidden": "true" }, made("circle", circle), arc, icon);
 	const toast = part("div", "toast", { role: "region", tabindex: -1 }), message = part("p", "message"), detail = part("p", "detail");
 	const undo = pressed("undo"), now = pressed("send-now"), close = pressed("close"), said = made("p", { role: "status", class: "said" });
@@ -361,7 +361,7 @@ function text(element, words) {
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (all, name) => `${values[name] ?? all}`);
 function moment(at) {
 	const when = new Date(at), soon = Math.abs(+when - Date.now()) < 64_800_000;
-	return when.toLocaleString(document.documentElement.lang || undefined, { dateStyle: soon ? undefined : "medium", timeStyle: "short" });
+	return when.toLocaleString(document.documentElement.lang || [], { dateStyle: soon ? undefined : "medium", timeStyle: "short" });
 }
 
 if (!customElements.get("undo-toast")) customElements.define("undo-toast", UndoToast);
