@@ -357,9 +357,10 @@ export class Composer {
 			row.replaceWith(this.#file(done.file));
 		} catch (error) {
 			if (error.status === 412) await this.#failed(error);
+			const large = error.code === "too_large";
 			row.className = "failed";
-			put(row, icon("unsent"), h("span", file.name), h("small", error.code === "too_large" ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
-				h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
+			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
+				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
 	}
 
