@@ -51,7 +51,7 @@ class App {
 		this.left = h("div.left");
 		this.pane = h("div.pane");
 		this.count = h("b");
-		this.nav = h("nav", { label: "Views" }, Object.entries(VIEWS).map(([name, view]) => this.#has(name) && h("a", { href: `#/${name}` }, icon(view.sign), h("span", view.title), name === "outbox" && this.count)));
+		this.nav = h("nav", { label: "Views" }, Object.entries(VIEWS).map(([name, view]) => this.#has(name) && h("a", { href: `#/${name}` }, icon(name), h("span", view.title), name === "outbox" && this.count)));
 		const out = () => this.attempt(async () => { await this.api.signOut(); location.assign("."); });
 		put(document.body,
 			h("header.side", h("h1.brand", h("a", { href: "#/outbox" }, mark(), "undosend")), this.may("send") && h("a.main.write", { href: "#/compose" }, icon("pen"), "Write"), this.nav,
@@ -88,7 +88,7 @@ class App {
 	}
 
 	async #route() {
-		const turn = ++this.#turn, toList = this.#toList;
+		const turn = ++this.#turn, toList = this.#toList, before = document.activeElement;
 		this.#toList = false;
 		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
@@ -112,8 +112,8 @@ class App {
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		if (reads && !shown.contains(document.activeElement)) shown.querySelector("h2")?.focus();
-		// Only now are there rows.
-		if (toList && turn === this.#turn) list.list.querySelector("a")?.focus();
+		// Only now are there rows; whoever has gone on meanwhile stays there.
+		if (toList && turn === this.#turn && [before, document.body].includes(document.activeElement)) list.list.querySelector("a")?.focus();
 	}
 
 	#has(view) { return view in VIEWS && (view !== "inbox" || this.session.dev); }

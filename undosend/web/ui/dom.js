@@ -23,7 +23,7 @@ export function put(element, ...children) {
 
 const ROUND = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18";
 const ICONS = {
-	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", out: "M4 12 20 4l-6 16-3-7z", draft: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
+	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", outbox: "M4 12 20 4l-6 16-3-7z", drafts: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
 	sent: "m4 12.5 5 5L20 6.5", unsent: "M12 8v5M12 16.5v.1M12 3 2.5 20h19z", inbox: "M4 13 6 5h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
 	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: `M12 7v5l3 2${ROUND}`, now: "m6 5 8 7-8 7M18 5v14",
 	x: "m6 6 12 12M18 6 6 18", clip: "m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7",
@@ -113,7 +113,7 @@ export function copier(text, kind = bare, sign = "code", label = "Copy as curl")
 	return made;
 }
 
-export const code = (line) => h("div.curl", h("pre", { tabindex: 0, role: "region", label: "curl" }, line), copier(() => line, bare, "copy", "Copy"));
+export const code = (line) => h("div.curl", h("pre", line), copier(() => line, bare, "copy", "Copy"));
 
 export const empty = (title, words, ...calls) =>
 	h("div.empty", h("h3", title), h("p", words), calls.map((call) => code(curl.line(...call))));

@@ -3,15 +3,15 @@ import { ACTIVE, secondsLeft } from "./undosend.js";
 import { bare, button, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
 
 export const VIEWS = {
-	outbox: { title: "Outbox", sign: "out", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
+	outbox: { title: "Outbox", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
 		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
-	drafts: { title: "Drafts", sign: "draft", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
+	drafts: { title: "Drafts", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
 		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
-	sent: { title: "Sent", sign: "sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
+	sent: { title: "Sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
 		["GET", "/v1/emails?status=sent"]] },
-	unsent: { title: "Not sent", sign: "unsent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
+	unsent: { title: "Not sent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
 		["GET", "/v1/emails?status=failed,unknown"]] },
-	inbox: { title: "Inbox", sign: "inbox", status: "" },
+	inbox: { title: "Inbox", status: "" },
 };
 
 export const viewOf = (status) => Object.keys(VIEWS).find((name) => VIEWS[name].status.split(",").includes(status)) ?? "outbox";
@@ -58,7 +58,7 @@ export const acting = (app, action, make, more) => make(action.sign, action.labe
 // A ring that empties with the window, else an icon.
 export function sign(email) {
 	const { status } = email;
-	if (status !== "held" || email.scheduled_at) return h("span.sign", icon(status === "held" ? "clock" : status === "partially_sent" ? "unsent" : VIEWS[viewOf(status)].sign));
+	if (status !== "held" || email.scheduled_at) return h("span.sign", icon(status === "held" ? "clock" : status === "partially_sent" ? "unsent" : viewOf(status)));
 	const ring = h("span.sign.ring", { "aria-hidden": "true" }, h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
 	ring.tick = () => {
 		const left = secondsLeft(email);

@@ -42,7 +42,7 @@ const LEAVES = ["sent", "undone", "canceled", "scheduled"], LATE = ["too_late", 
 
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
-:host { --_bg: var(--undo-toast-background, light-dark(#1f2a2c, #2b3336)); --_ink: var(--undo-toast-color, #f4f6f5);
+:host { --_ink: var(--undo-toast-color, #f4f6f5);
 	--_accent: var(--undo-toast-accent, #7fdccb); --_soft: var(--undo-toast-soft, #b4c0c0); --_inset: var(--undo-toast-inset, 1rem);
 	position: fixed; z-index: 2147483000; inset-block-end: calc(var(--_inset) + var(--_lift, 0px)); inset-inline-start: var(--_inset);
 	box-sizing: border-box; width: min(34rem, calc(100vw - 2 * var(--_inset))); display: block; transition: inset-block-end .2s ease;
@@ -51,7 +51,7 @@ SHEET.replaceSync(`
 :host([hidden]) { display: none }
 * { box-sizing: border-box; margin: 0 }
 .toast { display: flex; flex-wrap: wrap; align-items: center; gap: 0 .75rem; min-height: 3.5rem; padding: .5rem .5rem .5rem .875rem;
-	background: var(--_bg); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
+	background: var(--undo-toast-background, light-dark(#1f2a2c, #2b3336)); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
 	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out }
 .ring { flex: none; width: 2rem; height: 2rem; fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
 .ring circle { stroke: #ffffff29; stroke-width: 3 }
@@ -295,8 +295,8 @@ export class UndoToast extends HTMLElement {
 		const template = state === "late" ? late : words[state] ?? words.sending;
 		text(p.message, this.#say(template, { time }));
 		text(p.detail, this.#detail(state));
-		p.detail.classList.toggle("wrap", KEEP.includes(state) || Boolean(refused));
-		const pending = this.#pending;
+		const pending = this.#pending, bad = KEEP.includes(state);
+		p.detail.classList.toggle("wrap", bad || Boolean(refused));
 		// Not before it is known to be allowed; undo, which cannot wait, until it is known not to be.
 		p.undo.hidden = !pending || scopes?.includes("undo") === false;
 		p.now.hidden = !pending || !scopes?.includes("send") || state === "leaving" || state === "retrying";
@@ -305,10 +305,10 @@ export class UndoToast extends HTMLElement {
 		text(p.now, words.sendNow);
 		p.close.setAttribute("aria-label", words.close);
 		p.toast.setAttribute("aria-label", this.#say(words.label));
-		p.toast.className = `toast ${state}${KEEP.includes(state) ? " bad" : ""}`;
+		p.toast.className = `toast ${state}${bad ? " bad" : ""}`;
 		const part = state === "held" ? left / this.#window : ["sending", "leaving"].includes(state) ? 0 : 1;
 		p.arc.setAttribute("stroke-dashoffset", `${1 - part}`);
-		p.icon.setAttribute("d", ICONS[state] ?? ICONS.undo);
+		p.icon.setAttribute("d", ICONS[state] ?? (bad ? WARNING : ICONS.undo));
 		if (this.shadowRoot.activeElement?.hidden) p.toast.focus();
 		this.#mayLeave(state);
 		if (state !== this.#told && !(this.#told === "gone" && state === "waiting")) {
@@ -331,8 +331,7 @@ export class UndoToast extends HTMLElement {
 }
 
 const WARNING = "M16 10v7M16 21.5v.1", CLOCK = "M16 10v6.5l4 2.5", ARROW = "M11 16h10m-4-4 4 4-4 4";
-const ICONS = { undo: "M14 12.5 10.5 16l3.5 3.5M11 16h7a4 4 0 0 1 0 8", sent: "m10.5 16.5 4 4 8-8.5", partly: WARNING, failed: WARNING, late: WARNING,
-	unknown: WARNING, gone: WARNING, expired: WARNING, retrying: CLOCK, scheduled: CLOCK, sending: ARROW, leaving: ARROW };
+const ICONS = { undo: "M14 12.5 10.5 16l3.5 3.5M11 16h7a4 4 0 0 1 0 8", sent: "m10.5 16.5 4 4 8-8.5", retrying: CLOCK, scheduled: CLOCK, sending: ARROW, leaving: ARROW };
 
 function made(tag, attributes = {}, ...children) {
 	const element = ["svg", "circle", "path"].includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
