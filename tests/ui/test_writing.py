@@ -238,6 +238,32 @@ def test_a_first_save_whose_answer_was_lost_makes_no_second_draft(ann: Person) -
     assert ann.service.email(lost[0]["id"])["text"] == "Written at once afterwards."
 
 
+@pytest.mark.parametrize("next_text", ["Written on.", ""])
+def test_a_save_whose_answer_was_lost_is_no_conflict(ann: Person, next_text: str) -> None:
+    subject = f"Lost later {len(next_text)}"
+    ann.field("Subject").fill(subject)
+    expect(ann.state).to_contain_text("Saved")
+    lost: list[str] = []
+
+    def swallow(route: Route) -> None:
+        if lost or route.request.method != "PATCH":
+            route.continue_()
+        else:
+            lost.append(route.fetch().json()["text"])
+            route.abort()
+
+    ann.page.context.route(re.compile("/v1/emails/em_"), swallow)
+    ann.field("Text").fill("The answer is lost.")
+    while not lost:
+        ann.page.wait_for_timeout(50)
+    ann.field("Text").fill(next_text)
+
+    expect(ann.state).to_contain_text("Saved")
+    assert ann.found(subject)["text"] == next_text
+    assert lost == ["The answer is lost."]
+    expect(ann.composer.get_by_text("in another tab")).to_have_count(0)
+
+
 def test_what_is_discarded_before_its_first_answer_leaves_no_draft(ann: Person) -> None:
     lost: list[str] = []
 

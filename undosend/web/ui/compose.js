@@ -128,7 +128,7 @@ export class Composer {
 	id = "";
 	#version = 0;
 	#kept = {}; // as the server has it
-	#first = null; // the first save, until it is known what came of it
+	#asked = null; // the save of which is not known what came
 	#turns = Promise.resolve(); // one thing after the other
 	#quiet;
 	#since = 0;
@@ -143,7 +143,7 @@ export class Composer {
 		this.fields = { from, to, cc, bcc, subject };
 		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
 		this.state = h("p.state");
-		this.title = h("h2", { tabindex: -1 });
+		this.title = h("h2");
 		this.bar = h("div.conflict", { role: "alert" });
 		this.wrong = wrong("c-text-wrong");
 		this.note = h("p.hint");
@@ -171,7 +171,7 @@ export class Composer {
 
 	settle() {
 		const { senders, dev, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session, last = Number(localStorage[DELAY]);
-		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = (senders ?? []).filter((s) => /^[^@]+@/.test(s));
+		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = senders?.filter((s) => /^[^@]+@/.test(s)) ?? [];
 		put(this.delay, delays.map((s) => h("option", { value: s }, s ? lasting(s) : "not at all")));
 		this.delay.value = delays.includes(last) && last ? last : usual;
 		put(this.senders, addresses.map((s) => h("option", { value: s })));
@@ -213,9 +213,9 @@ export class Composer {
 		this.#version = draft?.version;
 		this.#key = unique();
 		this.#held = false;
-		this.#first = null;
+		this.#asked = null;
 		put(this.bar);
-		this.#list(draft?.attachments);
+		put(this.files, draft?.attachments.map((file) => this.#file(file)));
 	}
 
 	#put(email) {
@@ -237,8 +237,8 @@ export class Composer {
 		return { from: from === "" ? null : from, ...parts, text: this.text.value || (this.note.textContent ? null : "") };
 	}
 
-	#changes() {
-		return Object.fromEntries(Object.entries(this.#parts()).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(this.#kept[name])));
+	#changes(parts = this.#parts(), before = this.#kept) {
+		return Object.fromEntries(Object.entries(parts).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name])));
 	}
 
 	#changed() {
@@ -259,27 +259,27 @@ export class Composer {
 		if (this.#held) return false;
 		const parts = this.#parts(), changes = whole ? parts : this.#changes(), { api } = this.app;
 		this.#since = 0;
-		if (!whole && !this.#first && !Object.keys(changes).length) {
+		if (!whole && !this.#asked && !Object.keys(changes).length) {
 			this.#say(this.id ? this.#saved() : "");
 			return true;
 		}
 		this.#say("Saving…");
-		// Repeated as it was until it is answered: else a lost answer would make a second draft.
-		const first = this.id ? null : (this.#first ??= { parts, key: unique() });
+		// A first save is repeated as it was until it is answered: else a lost answer would make a second draft.
+		const first = !this.id, asked = (this.#asked ??= { parts, key: unique() });
 		try {
-			const email = first ? await api.draft(first.parts, { key: first.key }) : await api.edit(this.id, changes, { version: this.#version });
+			const email = first ? await api.draft(asked.parts, { key: asked.key }) : await api.edit(this.id, changes, { version: this.#version });
 			this.id = email.id;
 			this.#version = email.version;
-			this.#kept = first?.parts ?? { ...this.#kept, ...changes };
-			this.#first = null;
+			this.#kept = first ? asked.parts : { ...this.#kept, ...changes };
+			this.#asked = null;
 			if (first) { put(this.title, "Draft"); this.app.renamed(email.id); }
 			this.app.seen(email);
 			put(this.wrong);
 			this.#say(this.#saved(email.updated_at));
-			return first && first.parts !== parts ? this.#save() : true;
+			return first && asked.parts !== parts ? this.#save() : true;
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (!error.unclear) this.#first = null;
+			if (!error.unclear && error.status !== 412) this.#asked = null;
 			if (this.#mark(error)) return this.#save(whole);
 			await this.#failed(error);
 			return false;
@@ -302,7 +302,13 @@ export class Composer {
 
 	// Somebody else was faster; nothing of theirs or of ours is lost.
 	#elsewhere(email) {
-		const now = () => this.app.api.get(this.id), draft = email?.status === "draft";
+		const now = () => this.app.api.get(this.id), draft = email?.status === "draft", asked = this.#asked?.parts;
+		this.#asked = null;
+		if (draft && asked && !Object.keys(this.#changes(asked, email)).length) { // it was we, and the answer was lost
+			this.#version = email.version;
+			this.#kept = asked;
+			return this.#save();
+		}
 		const choices = draft ? {
 			"Take theirs": async () => { this.#put(await now()); this.focus(); },
 			"Keep mine": async () => this.#keep(await now()),
@@ -338,7 +344,7 @@ export class Composer {
 		return left > 0 && left === errors.length;
 	}
 
-	#say(words) { if (this.state.textContent !== words) put(this.state, words); }
+	#say(words) { put(this.state, words); }
 
 	#attach(files) {
 		for (const file of files) {
@@ -368,8 +374,6 @@ export class Composer {
 		row.remove();
 		this.text.focus();
 	}
-
-	#list(files = []) { put(this.files, files.map((file) => this.#file(file))); }
 
 	#file(file) {
 		const off = () => this.#next(() => this.app.attempt(async () => {
@@ -422,12 +426,12 @@ export class Composer {
 
 	async discard() {
 		await this.#next(() => this.app.attempt(async () => {
-			if (this.#first) await this.#save();
-			if (this.#first) return; // there may be a draft that nobody knows yet
+			if (this.#asked) await this.#save();
+			if (this.#asked) return; // there may be a draft that nobody knows yet
 			if (this.id) { await this.app.api.remove(this.id); this.app.gone(this.id); }
 			this.#put(null);
 		}));
-		if (this.id || this.#first) return;
+		if (this.id || this.#asked) return;
 		await this.fresh(false);
 		this.app.go("drafts");
 	}

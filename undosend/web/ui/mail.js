@@ -4,7 +4,7 @@ import { bare, button, empty, h, icon, people, put, span, titled, unique, when }
 
 export const VIEWS = {
 	outbox: { title: "Outbox", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
-		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
+		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
 	drafts: { title: "Drafts", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
 		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
 	sent: { title: "Sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",

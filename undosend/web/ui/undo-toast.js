@@ -38,7 +38,6 @@ const STRINGS = {
 	more: "{who} and {n} more", seconds: "{n}\u00a0s", spoken: "{n} seconds", nobody: "nobody", noSubject: "(no subject)",
 };
 const KEEP = ["failed", "partly", "unknown", "late", "gone", "retrying", "expired"], PENDING = ["held", "scheduled", "leaving", "retrying"];
-const LEAVES = ["sent", "undone", "canceled", "scheduled"], LATE = ["too_late", "delivery_uncertain"];
 
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
@@ -77,7 +76,7 @@ button[disabled] { cursor: default; opacity: .7 }
 `);
 
 const stack = new Set(), clients = new Map();
-const resized = new ResizeObserver(() => arrange());
+const resized = new ResizeObserver(arrange);
 
 /** Stack the toasts, the newest lowest; those for which the window has no room wait. */
 function arrange() {
@@ -182,7 +181,7 @@ export class UndoToast extends HTMLElement {
 	get state() {
 		const email = this.#email;
 		if (!email) return this.#told === "gone" ? "gone" : "waiting";
-		if (this.#asked.what === "undo" && LATE.includes(this.#asked.refused?.code)) return "late";
+		if (this.#asked.what === "undo" && ["too_late", "delivery_uncertain"].includes(this.#asked.refused?.code)) return "late";
 		if (email.status === "held") {
 			const left = secondsLeft(email);
 			return left > 3600 ? "scheduled" : left > 0 ? "held" : "leaving";
@@ -274,7 +273,7 @@ export class UndoToast extends HTMLElement {
 	/** Go once there is nothing more to say, and nobody reads it. */
 	#mayLeave(state) {
 		const now = performance.now(), read = this.hasAttribute("inline") || this.matches(":hover") || this.shadowRoot.querySelector(":focus-visible");
-		if (read || !LEAVES.includes(state) || state !== this.#told) this.#still = now;
+		if (read || !["sent", "undone", "canceled", "scheduled"].includes(state) || state !== this.#told) this.#still = now;
 		else if (now - this.#still > (state === "scheduled" ? 12_000 : 5000)) this.close();
 	}
 
