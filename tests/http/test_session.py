@@ -178,6 +178,43 @@ async def test_a_session_tells_what_its_key_may_do(locked: Service) -> None:
     assert locked.clock.now() > SECOND
 
 
+async def tokened(service: Service, **asked: object) -> tuple[Answer, dict[str, str]]:
+    """Return the answer to a page that shows a token of everybody's key, and its headers."""
+    _, page = await signed_in(service)
+    made = await service.call("POST", "/v1/tokens", asked, headers=page)
+    shown = {"Authorization": f"Bearer {made.json['token']}"}
+    return await service.call("GET", "/v1/session", headers=shown), shown
+
+
+async def test_a_page_of_others_is_told_what_its_token_may_do(locked: Service) -> None:
+    answer, shown = await tokened(locked, sender="ann@example.com")
+    session = answer.json
+
+    assert (session["signed_in"], session["scopes"]) == (True, ["read", "undo"])
+    assert (session["senders"], session["account"]) == (["ann@example.com"], None)
+    assert session["xsrf"] is None
+
+    _, page = await signed_in(locked)
+    both = await locked.call("GET", "/v1/session", headers=shown | {"Cookie": page["Cookie"]})
+    assert both.json == session
+
+
+async def test_without_keys_a_token_may_do_what_it_says_all_the_same(service: Service) -> None:
+    made = await service.post("/v1/tokens", {"sender": "ann@example.com", "scopes": ["undo"]})
+    for token, scopes in ((made.json["token"], ["undo"]), ("undosend_token_nope", [])):
+        headers = {"Authorization": f"Bearer {token}"}
+        session = (await service.call("GET", "/v1/session", headers=headers)).json
+        assert (session["scopes"], session["signed_in"]) == (scopes, bool(scopes))
+
+
+async def test_a_key_is_no_token_and_cannot_be_guessed_here(locked: Service) -> None:
+    _, key = await locked.keyring.create(Wish("program"))
+    for text in (key, "x"):
+        headers = {"Authorization": f"Bearer {text}"}
+        answer = await locked.call("GET", "/v1/session", headers=headers)
+        assert (answer.status, answer.json["signed_in"]) == (200, False)
+
+
 async def test_a_mistake_in_signing_in_is_pointed_out(service: Service) -> None:
     answer = await service.post("/v1/session", {"kay": "x"})
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.system.service import COMMAND, ENVIRONMENT, Service
-from tests.ui.browser import Person
+from tests.system.service import COMMAND, ENVIRONMENT, Service, message
+from tests.ui.browser import PATIENCE, Person
 
 
 @pytest.fixture
@@ -101,3 +104,47 @@ def test_a_key_that_may_not_read_is_told_what_the_page_needs(
     expect(ann.page.get_by_role("alert")).to_contain_text("scopes read, send and undo")
     expect(ann.composer).to_have_count(0)
     context.close()
+
+
+def test_a_key_that_may_not_send_is_offered_what_it_may(browser: Browser, locked: Service) -> None:
+    key = keyed(locked, "keys", "create", "--name", "page", "--scopes", "read,undo")
+    sender = keyed(locked, "keys", "create", "--name", "program", "--scopes", "send,read")
+    email_id = sent_with(locked, sender, message("Not mine", 300))
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    ann = Person(context.new_page(), locked).opens("/")
+    ann.page.get_by_label("API key").fill(key)
+    ann.page.get_by_label("API key").press("Enter")
+
+    row = ann.row("Not mine")
+    expect(row.get_by_role("button")).to_have_text(["Undo"])
+    expect(ann.page.get_by_role("link", name="Write")).to_have_count(0)
+    expect(ann.composer).to_have_count(0)
+    ann.page.keyboard.press("c")
+    ann.page.keyboard.press("?")
+    shortcuts = ann.page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(shortcuts).to_contain_text("search")
+    expect(shortcuts).not_to_contain_text("write an email")
+    ann.page.keyboard.press("Escape")
+
+    row.get_by_role("link").click()
+    acts = ann.page.locator(".detail .bar").get_by_role("button")
+    expect(acts).to_have_text(["Undo", "Cancel", "Raw"])
+    acts.first.click()
+    expect(ann.page.locator(".pill")).to_have_text("Draft")
+    expect(acts).to_have_text(["Raw"])
+    expect(row.get_by_role("button")).to_have_count(0)
+    ann.opens(f"/#/compose/{email_id}")
+    expect(ann.page.get_by_role("heading", name="Not mine")).to_be_visible()
+    expect(ann.composer).to_have_count(0)
+    context.close()
+
+
+def sent_with(service: Service, key: str, letter: dict[str, Any]) -> str:
+    """Return the id of what was sent by who has the key."""
+    request = urllib.request.Request(  # noqa: S310 - our own loopback URL
+        f"{service.url}/v1/emails",
+        json.dumps(letter).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {key}"},
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+        return str(json.loads(answer.read())["id"])

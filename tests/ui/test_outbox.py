@@ -197,3 +197,23 @@ def test_what_comes_while_the_list_is_on_its_way_is_in_it(visit: Visit) -> None:
     ann.page.wait_for_timeout(300)  # the page's own: it draws the old list
 
     expect(ann.row("Meanwhile here")).to_be_visible()
+
+
+def test_a_list_that_comes_late_takes_the_focus_from_nobody(ann: Person) -> None:
+    held(ann, "Late list", delay_seconds=60)
+    expect(ann.row("Late list")).to_be_visible()
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    ann.page.context.route(re.compile(r"/v1/emails\?"), hold)
+    ann.page.keyboard.press("Escape")
+    while not waiting:
+        ann.page.wait_for_timeout(50)
+    ann.page.keyboard.press("/")
+    for route in waiting:
+        route.continue_()
+    ann.page.wait_for_timeout(500)  # the page's own: it draws the list
+
+    expect(ann.page.get_by_role("searchbox")).to_be_focused()

@@ -173,6 +173,29 @@ def test_send_now_does_not_wait(ann: Person) -> None:
     assert ann.arrived("At once") == ["In haste."]
 
 
+@pytest.mark.parametrize(
+    ("scopes", "offered"),
+    [
+        (["read"], []),
+        (["read", "undo"], ["Undo"]),
+        (["read", "send"], ["Send now"]),
+        (["read", "undo", "send"], ["Undo", "Send now"]),
+    ],
+)
+def test_what_the_token_may_not_do_is_not_offered(
+    host: Callable[..., Page], service: Service, scopes: list[str], offered: list[str]
+) -> None:
+    email_id = held(service, "Limited")
+    asked = {"email_id": email_id, "scopes": scopes}
+    token = service.call("POST", "/v1/tokens", asked)[1]["token"]
+    page = host(declared(service, email_id).replace("email-id", f'token="{token}" email-id'))
+    expect(page.locator("undo-toast .message")).to_contain_text("Sending to")
+
+    for name in ("Undo", "Send now"):
+        button = page.get_by_role("button", name=name, exact=True)
+        expect(button).to_have_count(int(name in offered))
+
+
 def test_several_stack_and_do_not_cover_each_other(
     host: Callable[..., Page], service: Service
 ) -> None:

@@ -123,6 +123,22 @@ def test_files_come_by(ann: Person, way: str) -> None:
     assert [file["filename"] for file in ann.found(f"By {way}")["attachments"]] == [f"{way}.txt"]
 
 
+def test_an_upload_shows_how_much_of_it_has_gone(ann: Person) -> None:
+    line = ann.page.context.new_cdp_session(ann.page)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 400_000}
+    line.send("Network.enable")
+    line.send("Network.emulateNetworkConditions", slow)
+    ann.field("Text").evaluate(GIVE_FILE, ["drop", "slow.bin", 1_200_000])
+
+    progress = ann.composer.get_by_role("progressbar", name="Attaching slow.bin")
+    expect(progress).to_have_attribute("value", re.compile(r"^0\.[0-9]+$"))
+    expect(ann.composer.locator(".files li")).to_have_text(re.compile(r"slow\.bin[1-9][0-9]? %"))
+    expect(ann.composer.get_by_role("button", name="Remove slow.bin")).to_be_visible()
+    expect(progress).to_have_count(0)
+    ann.field("Subject").fill("Slow")
+    assert [file["size"] for file in ann.found("Slow")["attachments"]] == [1_200_000]
+
+
 def test_a_file_can_be_taken_away(ann: Person) -> None:
     ann.field("Subject").fill("Without")
     ann.composer.get_by_label("Files", exact=True).set_input_files([FILE, FILE])
@@ -198,6 +214,77 @@ def test_what_is_typed_while_a_draft_is_first_saved_is_saved_too(ann: Person) ->
     ann.page.wait_for_timeout(1500)  # the page's own: it saves a moment later
 
     assert ann.found("Meanwhile")["text"] == "First."
+
+
+def test_a_first_save_whose_answer_was_lost_makes_no_second_draft(ann: Person) -> None:
+    lost: list[dict[str, str]] = []
+
+    def swallow(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch().json())
+            route.abort()
+
+    ann.page.context.route(re.compile("/v1/emails$"), swallow)
+    ann.field("Subject").fill("Lost at first")
+    while not lost:
+        ann.page.wait_for_timeout(50)
+    ann.field("Text").fill("Written at once afterwards.")
+    expect(ann.state).to_contain_text("Saved")
+
+    listing = ann.service.call("GET", "/v1/emails?limit=100")[1]["data"]
+    assert [e["id"] for e in listing if e["subject"] == "Lost at first"] == [lost[0]["id"]]
+    assert ann.service.email(lost[0]["id"])["text"] == "Written at once afterwards."
+
+
+@pytest.mark.parametrize("next_text", ["Written on.", ""])
+def test_a_save_whose_answer_was_lost_is_no_conflict(ann: Person, next_text: str) -> None:
+    subject = f"Lost later {len(next_text)}"
+    ann.field("Subject").fill(subject)
+    expect(ann.state).to_contain_text("Saved")
+    lost: list[str] = []
+
+    def swallow(route: Route) -> None:
+        if lost or route.request.method != "PATCH":
+            route.continue_()
+        else:
+            lost.append(route.fetch().json()["text"])
+            route.abort()
+
+    ann.page.context.route(re.compile("/v1/emails/em_"), swallow)
+    ann.field("Text").fill("The answer is lost.")
+    while not lost:
+        ann.page.wait_for_timeout(50)
+    ann.field("Text").fill(next_text)
+
+    expect(ann.state).to_contain_text("Saved")
+    assert ann.found(subject)["text"] == next_text
+    assert lost == ["The answer is lost."]
+    expect(ann.composer.get_by_text("in another tab")).to_have_count(0)
+
+
+def test_what_is_discarded_before_its_first_answer_leaves_no_draft(ann: Person) -> None:
+    lost: list[str] = []
+
+    def swallow(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch().json()["id"])
+            route.abort()
+
+    ann.page.context.route(re.compile("/v1/emails$"), swallow)
+    ann.field("Subject").fill("Lost and discarded")
+    while not lost:
+        ann.page.wait_for_timeout(50)
+    ann.press("Discard draft")
+
+    expect(ann.field("Subject")).to_have_value("")
+    assert until(
+        lambda: ann.service.call("GET", f"/v1/emails/{lost[0]}")[0] == 404,  # it is gone
+        PATIENCE,
+    )
 
 
 def test_not_to_be_able_to_undo_is_for_once(ann: Person) -> None:

@@ -1,7 +1,7 @@
 """``/v1/session``: who the page acts for, and what it may do.
 
 A key stays in the browser only as a cookie that no script can read. While a service has no keys
-it serves its own machine only, and there everybody is signed in.
+it serves its own machine only, and there everybody is signed in. A page of others shows its token.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from undosend.domain.access import Caller, Scope
+from undosend.domain.access import WHOLE, Caller, Scope
 from undosend.domain.clock import SECOND
 from undosend.domain.errors import Unauthorized
 from undosend.doors.http.judging import validated
@@ -32,11 +32,9 @@ class SessionHandler(MailHandler):
 
     def get(self) -> None:
         """Tell how it stands, whether anybody is signed in or not."""
-        porter = self._porter
-        if porter is None or not porter.keyring.required:
-            self._show(Caller())
-        else:
-            self._show(porter.signed_in(self.request), self.get_cookie(COOKIE))
+        caller = self._porter.browsing(self.request) if self._porter else Caller()
+        by_cookie = caller and caller.key_id and caller.limit == WHOLE
+        self._show(caller, self.get_cookie(COOKIE) if by_cookie else None)
 
     def post(self) -> None:
         """Sign in with a key; tokens are for pages of others."""
@@ -67,12 +65,12 @@ class SessionHandler(MailHandler):
         porter, policy = self._porter, self.desk.outbox.policy
         who = caller or Caller(scopes=frozenset())
         usual, longest = who.allowance.default_delay, who.allowance.longest_delay
-        senders = who.allowance.senders
+        senders = frozenset({who.limit.sender}) if who.limit.sender else who.allowance.senders
         answer: dict[str, Any] = {
             "object": "session",
             "signed_in": caller is not None,
             "keys_required": porter is not None and porter.keyring.required,
-            "account": who.account if caller else None,
+            "account": who.account if caller and caller.limit == WHOLE else None,
             "scopes": sorted(who.scopes),
             "senders": None if senders is None else sorted(senders),
             "default_delay_seconds": policy.default_delay if usual is None else usual,

@@ -6,7 +6,8 @@ import { bare, curl, dialog, h, icon, put } from "./dom.js";
 import { MailList, VIEWS } from "./mail.js";
 
 const CONNECTION = { connecting: "Connecting…", live: "Live", polling: "Up to date", offline: "No connection", denied: "No access" };
-const KEYS = { c: "write an email", "/": "search", "j k": "next, previous", z: "undo the last send", "Ctrl Enter": "send", Esc: "back to the list", "?": "this" };
+const WRITING = { c: "write an email", "Ctrl Enter": "send", z: "undo the last send" };
+const KEYS = { "/": "search", "j k": "next, previous", Esc: "back to the list", "?": "this" };
 const wide = matchMedia("(min-width: 60rem)");
 
 class App {
@@ -25,9 +26,11 @@ class App {
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
-			else this.#door(known ? "This key may not read. The page needs one with the scopes read, send and undo." : "");
+			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : "");
 		});
 	}
+
+	may(scope) { return this.session.scopes.includes(scope); }
 
 	// What was being written waits behind the door.
 	async #door(words = "") {
@@ -43,35 +46,36 @@ class App {
 		this.composer.settle();
 		if (kept) kept.save();
 		else this.composer.fresh(false);
-		this.status = h("p.connection");
+		this.blank = this.may("send") ? this.composer.element : h("div.detail", h("p.hint", "Choose an email to see all of it."));
+		this.status = h("p.connection", { role: "status" });
 		this.left = h("div.left");
 		this.pane = h("div.pane");
 		this.count = h("b");
-		this.nav = h("nav", { label: "Views" }, Object.entries(VIEWS).map(([name, view]) => this.#has(name) && h("a", { href: `#/${name}` }, icon(view.sign), h("span", view.title), name === "outbox" && this.count)));
+		this.nav = h("nav", { label: "Views" }, Object.entries(VIEWS).map(([name, view]) => this.#has(name) && h("a", { href: `#/${name}` }, icon(name), h("span", view.title), name === "outbox" && this.count)));
 		const out = () => this.attempt(async () => { await this.api.signOut(); location.assign("."); });
 		put(document.body,
-			h("header.side", h("h1.brand", h("a", { href: "#/outbox" }, mark(), "undosend")), h("a.main.write", { href: "#/compose" }, icon("pen"), "Write"), this.nav,
+			h("header.side", h("h1.brand", h("a", { href: "#/outbox" }, mark(), "undosend")), this.may("send") && h("a.main.write", { href: "#/compose" }, icon("pen"), "Write"), this.nav,
 				h("div.links", this.status, h("a", { href: "docs/" }, "API"), h("a", { href: "problems" }, "Problems"), h("button.help", { onclick: () => this.#help() }, "Shortcuts"),
 					this.session.keys_required && h("button", { onclick: out }, "Sign out"))),
 			h("main", this.left, this.pane), this.notice);
 		this.#listen();
-		if (!location.hash.startsWith("#/")) history.replaceState(null, "", wide.matches ? "#/compose" : "#/outbox");
+		if (!location.hash.startsWith("#/")) history.replaceState(null, "", wide.matches && this.may("send") ? "#/compose" : "#/outbox");
 		this.#route();
 	}
 
 	#listen() {
-		const open = new AbortController(), { signal } = open;
-		addEventListener("hashchange", () => this.#route(), { signal });
-		wide.addEventListener("change", () => this.#route(), { signal });
-		document.addEventListener("undosend:undone", (e) => this.compose(e.detail), { signal });
-		document.addEventListener("keydown", (e) => this.#key(e), { signal });
-		document.addEventListener("visibilitychange", () => document.hidden && this.composer.save(), { signal });
+		const open = new AbortController(), on = (target, type, act) => target.addEventListener(type, act, { signal: open.signal });
+		on(window, "hashchange", () => this.#route());
+		on(wide, "change", () => this.#route());
+		on(document, "undosend:undone", (e) => this.compose(e.detail));
+		on(document, "keydown", (e) => this.#key(e));
+		on(document, "visibilitychange", () => document.hidden && this.composer.save());
 		const ticks = setInterval(() => { this.list.tick(); this.detail?.tick(); }, 250), looks = setInterval(() => this.#view === "inbox" && !document.hidden && this.inbox?.load(), 3000);
-		const unwatch = this.api.watch({ seen: (email) => this.seen(email), gone: (id) => this.gone(id), connection: (state) => this.#connection(state) });
+		const unwatch = this.api.watch(this);
 		this.#stop = () => { open.abort(); clearInterval(ticks); clearInterval(looks); unwatch(); };
 	}
 
-	#connection(state) {
+	connection(state) {
 		this.status.dataset.state = state;
 		put(this.status, CONNECTION[state]);
 		if (state === "denied") this.attempt(async () => (await this.api.session()).signed_in || this.#door("Sign in again."));
@@ -84,9 +88,9 @@ class App {
 	}
 
 	async #route() {
-		const turn = ++this.#turn, toList = this.#toList;
+		const turn = ++this.#turn, toList = this.#toList, before = document.activeElement;
 		this.#toList = false;
-		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose";
+		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
 		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && !(writing && !wide.matches));
 		document.body.dataset.pane = `${Boolean(writing || id)}`;
@@ -95,7 +99,7 @@ class App {
 		if (inbox) this.inbox ??= new (await import("./inbox.js")).Inbox(this);
 		else if (reads) this.detail ??= new (await import("./detail.js")).Detail(this);
 		if (turn !== this.#turn) return;
-		const list = inbox ? this.inbox : this.list, shown = !reads ? this.composer.element : inbox ? this.inbox.detail : this.detail.element;
+		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
 		if (this.left.firstChild !== list.element) put(this.left, list.element);
 		if (this.pane.firstChild !== shown) { put(this.pane, shown); this.pane.scrollTop = 0; }
 		this.#name();
@@ -108,8 +112,8 @@ class App {
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		if (reads && !shown.contains(document.activeElement)) shown.querySelector("h2")?.focus();
-		// Only now are there rows.
-		if (toList && turn === this.#turn) list.list.querySelector("a")?.focus();
+		// Only now are there rows; whoever has gone on meanwhile stays there.
+		if (toList && turn === this.#turn && [before, document.body].includes(document.activeElement)) list.list.querySelector("a")?.focus();
 	}
 
 	#has(view) { return view in VIEWS && (view !== "inbox" || this.session.dev); }
@@ -143,6 +147,7 @@ class App {
 
 	async compose(draft) {
 		this.seen(draft);
+		if (!this.may("send")) return this.go(`drafts/${draft.id}`);
 		await this.composer.open(draft);
 		this.go(`compose/${draft.id}`);
 		this.composer.focus();
@@ -170,7 +175,9 @@ class App {
 		this.fades = setTimeout(() => put(this.notice), 9000);
 	}
 
-	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries(KEYS).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
+	async pick(title, use) { (await import("./later.js")).pickTime(title, this.session.max_delay_seconds, use); }
+
+	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
 
 	#key(e) {
 		const at = e.composedPath()[0];
@@ -180,14 +187,14 @@ class App {
 			return this.go(this.#view, true);
 		}
 		if (at.matches?.("input, textarea, select") || e.altKey || ((e.ctrlKey || e.metaKey) && e.key !== "z")) return;
-		const act = { c: () => this.go("compose"), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];
+		const act = { c: this.may("send") && (() => this.go("compose")), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];
 		if (!act) return;
 		e.preventDefault();
 		act();
 	}
 
 	#undo() {
-		[...document.querySelectorAll("undo-toast")].reverse().find((toast) => toast.email?.undo_status === "pending")?.undo();
+		[...document.querySelectorAll("undo-toast")].findLast((toast) => toast.email?.undo_status === "pending")?.undo();
 	}
 }
 

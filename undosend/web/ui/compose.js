@@ -2,43 +2,86 @@
 import { UndosendError, named } from "./undosend.js";
 import { addresses, back, bare, button, copier, curl, fileRow, h, icon, lasting, octets, put, unique, when, wrong } from "./dom.js";
 
-const QUIET = 700, LONGEST = 4000, PEOPLE = ["to", "cc", "bcc"];
+const QUIET = 700, LONGEST = 4000;
 const DELAYS = [0, 5, 10, 20, 30, 60, 120, 300, 900, 3600];
 const FROM = "undosend.from", DELAY = "undosend.delay";
 
-const capital = (name) => name[0].toUpperCase() + name.slice(1);
+// A line that is filled in, with what is wrong with it.
+class Field {
+	constructor(name, changed, more) {
+		const id = `c-${name.toLowerCase()}`;
+		this.changed = changed;
+		this.input = h("input", { id, type: "text", dir: "auto", autocomplete: "off", "aria-describedby": `${id}-wrong`, oninput: () => this.typed(), ...more });
+		this.wrong = wrong(`${id}-wrong`);
+		this.element = h("div.field", h("label", { for: id }, name), this.input, this.wrong);
+	}
 
-class Chips {
+	// What can be saved: nothing of what is wrong.
+	get value() { return this.bad ? undefined : this.input.value.trim(); }
+	set value(text) {
+		this.input.value = text ?? "";
+		this.tell();
+	}
+	get bad() { return this.input.hasAttribute("aria-invalid"); }
+
+	typed() {
+		this.tell();
+		this.changed();
+	}
+
+	tell(words = "") {
+		put(this.wrong, words);
+		this.input.toggleAttribute("aria-invalid", Boolean(words));
+	}
+
+	// Tell what is wrong; true where `value` names it no more.
+	mark(words) {
+		const before = this.value;
+		this.tell(words);
+		return Boolean(before);
+	}
+}
+
+class Chips extends Field {
 	all = [];
 
-	constructor(label, changed) {
-		const id = unique();
-		this.changed = changed;
-		this.input = h("input", { id, type: "text", autocomplete: "off", spellcheck: "false", inputmode: "email", "aria-describedby": `${id}w` });
+	// beside: the field that has a button for this one, until it is wanted.
+	constructor(name, changed, beside) {
+		super(name, changed, { spellcheck: "false", inputmode: "email", onkeydown: (e) => this.#key(e), onblur: () => this.take(), onpaste: (e) => this.#paste(e) });
 		this.list = h("ul.chips");
-		this.wrong = wrong(`${id}w`);
 		this.more = h("span.more");
-		this.element = h("div.field", h("label", { for: id }, label), h("div.holds", { onclick: (e) => e.target === e.currentTarget && this.input.focus() }, this.list, this.input), this.more, this.wrong);
-		this.input.addEventListener("keydown", (e) => this.#key(e));
-		this.input.addEventListener("input", () => { if (/[,;\n]\s*$/.test(this.input.value) && !/"[^"]*$/.test(this.input.value)) this.take(); else this.changed(); });
-		this.input.addEventListener("blur", () => this.take());
-		this.input.addEventListener("paste", (e) => {
-			const text = e.clipboardData?.getData("text") ?? "";
-			if (addresses(text).length < 2) return;
-			e.preventDefault();
-			this.input.value += ` ${text.replace(/[\r\n]+/g, ",")}`;
-			this.take();
-		});
+		this.wrong.before(h("div.holds", { onclick: (e) => e.target === e.currentTarget && this.input.focus() }, this.list, this.input), this.more);
+		beside?.more.append(this.opener = h("button.bare", { onclick: () => { this.show(); this.input.focus(); } }, name));
 	}
 
 	get value() { return this.all.filter((chip) => !chip.wrong).map((chip) => chip.text); }
-	set value(texts) {
+	set value(texts = []) {
 		this.all = texts.map((text) => ({ text }));
 		this.input.value = "";
 		this.tell();
+		this.show(texts.length > 0);
 	}
 	get bad() { return this.all.some((chip) => chip.wrong); }
 	get empty() { return !this.all.length && !this.input.value.trim(); }
+
+	show(on = true) {
+		if (!this.opener) return;
+		this.element.hidden = !on;
+		this.opener.hidden = on;
+	}
+
+	typed() {
+		if (/[,;\n]\s*$/.test(this.input.value) && !/"[^"]*$/.test(this.input.value)) this.take();
+		else this.changed();
+	}
+
+	#paste(e) {
+		const text = e.clipboardData?.getData("text") ?? "";
+		if (addresses(text).length < 2) return;
+		e.preventDefault();
+		this.input.value += ` ${text.replace(/[\r\n]+/g, ",")}`;
+		this.take();
+	}
 
 	// Make what was typed chips, each address once.
 	take() {
@@ -50,11 +93,12 @@ class Chips {
 		this.changed();
 	}
 
-	// Mark one of those that `value` names.
-	mark(place, words) {
+	mark(words, place) {
 		const chip = this.all.filter((one) => !one.wrong)[place];
 		if (chip) chip.wrong = words;
-		return chip;
+		this.show();
+		this.tell(chip ? "" : words);
+		return Boolean(chip);
 	}
 
 	tell(words = "") {
@@ -84,61 +128,50 @@ export class Composer {
 	id = "";
 	#version = 0;
 	#kept = {}; // as the server has it
+	#asked = null; // the save of which is not known what came
 	#turns = Promise.resolve(); // one thing after the other
 	#quiet;
 	#since = 0;
 	#key = unique();
-	#uploads = 0;
 	#held = false;
 
 	constructor(app) {
 		this.app = app;
 		const changed = () => this.#changed();
-		const field = (name, more) => {
-			this[name] = h("input", { id: `c-${name}`, type: "text", dir: "auto", autocomplete: "off", "aria-describedby": `c-${name}-wrong`, oninput: () => { this.#about(name, ""); changed(); }, ...more });
-			return h("div.field", h("label", { for: `c-${name}` }, capital(name)), this[name], wrong(`c-${name}-wrong`));
-		};
-		const [from, subject] = [field("from", { list: "c-senders", inputmode: "email" }), field("subject")];
+		const from = new Field("From", changed, { list: "c-senders", inputmode: "email" }), subject = new Field("Subject", changed);
+		const to = new Chips("To", changed), cc = new Chips("Cc", changed, to), bcc = new Chips("Bcc", changed, to);
+		this.fields = { from, to, cc, bcc, subject };
 		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
-		this.people = Object.fromEntries(PEOPLE.map((name) => [name, new Chips(capital(name), changed)]));
-		this.state = h("p.state", { role: "status" });
-		this.title = h("h2", { tabindex: -1 });
-		this.bar = h("div.conflict", { role: "alert", hidden: true });
+		this.state = h("p.state");
+		this.title = h("h2");
+		this.bar = h("div.conflict", { role: "alert" });
 		this.wrong = wrong("c-text-wrong");
 		this.note = h("p.hint");
-		this.files = h("ul.files");
+		this.files = h("ul.files", { "aria-live": "polite" });
 		this.picker = h("input", { type: "file", multiple: true, hidden: true, label: "Files", onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
 		// Not to be able to undo is for once.
 		this.delay = h("select", { label: "Time to undo", onchange: () => { if (this.delay.value > 0) localStorage[DELAY] = this.delay.value; } });
 		this.senders = h("datalist", { id: "c-senders" });
 		this.sender = h("button.main.send", { onclick: () => this.send(), title: "Ctrl+Enter" }, "Send");
-		for (const name of ["cc", "bcc"]) this.people.to.more.append(this.people[name].opener = h("button.bare", { onclick: () => { this.#show(name); this.people[name].input.focus(); } }, capital(name)));
-		this.element = h("section.composer", { label: "Composer" },
-			h("header", back("outbox"), this.title, this.state), this.bar,
-			from, this.senders, PEOPLE.map((name) => this.people[name].element), subject, this.text, this.note, this.files, this.wrong, this.picker,
-			h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => this.#later()), h("span.gap"),
-				bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
-		this.#listen();
+		const lit = (now) => this.element.classList.toggle("over", now), given = (e, data) => { if (data?.files.length) { e.preventDefault(); this.#attach([...data.files]); } };
+		this.element = h("section.composer", {
+			label: "Composer",
+			onkeydown: (e) => { if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); this.send(); } },
+			onpaste: (e) => given(e, e.clipboardData),
+			ondrop: (e) => { lit(false); given(e, e.dataTransfer); },
+			ondragover: (e) => { if (e.dataTransfer?.types.includes("Files")) { e.preventDefault(); lit(true); } },
+			ondragleave: (e) => this.element.contains(e.relatedTarget) || lit(false),
+		},
+		h("header", back("outbox"), this.title, this.state), this.bar,
+		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))),
+			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
 		this.#put(null);
-	}
-
-	#listen() {
-		const on = (type, act) => this.element.addEventListener(type, act), lit = (now) => this.element.classList.toggle("over", now);
-		on("keydown", (e) => {
-			if (e.key !== "Enter" || !(e.ctrlKey || e.metaKey)) return;
-			e.preventDefault();
-			this.send();
-		});
-		const given = (e, data) => { if (data?.files.length) { e.preventDefault(); this.#attach([...data.files]); } };
-		on("paste", (e) => given(e, e.clipboardData));
-		on("drop", (e) => { lit(false); given(e, e.dataTransfer); });
-		on("dragover", (e) => { if (e.dataTransfer?.types.includes("Files")) { e.preventDefault(); lit(true); } });
-		on("dragleave", (e) => this.element.contains(e.relatedTarget) || lit(false));
 	}
 
 	settle() {
 		const { senders, dev, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session, last = Number(localStorage[DELAY]);
-		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = (senders ?? []).filter((s) => /^[^@]+@/.test(s));
+		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = senders?.filter((s) => /^[^@]+@/.test(s)) ?? [];
 		put(this.delay, delays.map((s) => h("option", { value: s }, s ? lasting(s) : "not at all")));
 		this.delay.value = delays.includes(last) && last ? last : usual;
 		put(this.senders, addresses.map((s) => h("option", { value: s })));
@@ -149,7 +182,7 @@ export class Composer {
 	async fresh(focus = true) {
 		if (!(await this.#leave())) return;
 		this.#put(null);
-		this.from.value = localStorage[FROM] || this.usual;
+		this.fields.from.value = localStorage[FROM] || this.usual;
 		this.#kept = this.#parts(); // a From of our own is nothing to save
 		if (focus) this.focus();
 	}
@@ -160,53 +193,52 @@ export class Composer {
 		this.focus();
 	}
 
-	focus() { (this.people.to.empty ? this.people.to.input : this.subject.value ? this.text : this.subject).focus(); }
+	focus() {
+		const { to, subject } = this.fields;
+		(to.empty ? to.input : subject.input.value ? this.text : subject.input).focus();
+	}
 
 	async #leave() {
 		this.#take();
-		if (this.#held) await this.#anew();
+		if (this.#held) await this.#keep();
 		const saved = await this.save();
 		if (!saved) this.app.tell("What you are writing is not saved yet, so it stays here.", "Not saved");
 		else clearTimeout(this.#quiet);
 		return saved;
 	}
 
-	#put(email) {
-		this.id = email?.id ?? "";
-		this.#version = email?.version ?? 0;
+	// Which draft it is that is written on.
+	#on(draft) {
+		this.id = draft?.id ?? "";
+		this.#version = draft?.version;
 		this.#key = unique();
 		this.#held = false;
-		this.#since = this.#uploads = 0;
-		this.bar.hidden = true;
-		for (const name of ["from", "subject", "text"]) {
-			this[name].value = email?.[name] ?? "";
-			this[name].disabled = Boolean(email?.raw);
-		}
-		for (const name of PEOPLE) {
-			this.people[name].value = email?.[name] ?? [];
-			this.#show(name, name === "to" || email?.[name].length > 0);
-		}
-		this.#list(email?.attachments);
+		this.#asked = null;
+		put(this.bar);
+		put(this.files, draft?.attachments.map((file) => this.#file(file)));
+	}
+
+	#put(email) {
+		this.#on(email);
+		this.#since = 0;
+		for (const [name, field] of Object.entries(this.fields)) field.value = email?.[name];
+		this.text.value = email?.text ?? "";
+		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
 		put(this.title, email ? "Draft" : "New email");
 		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
-		this.#clear();
+		put(this.wrong);
 		this.#say(email ? `Saved ${when(email.updated_at)}` : "");
 		this.#kept = this.#parts();
 	}
 
-	#show(name, on = true) {
-		this.people[name].element.hidden = !on;
-		if (name !== "to") this.people[name].opener.hidden = on;
-	}
-
 	// What can be saved; what is marked as wrong cannot.
 	#parts() {
-		const people = PEOPLE.map((name) => [name, this.people[name].value]);
-		return { from: this.#wrong("from") ? undefined : this.from.value.trim() || null, ...Object.fromEntries(people), subject: this.subject.value, text: this.text.value || (this.note.textContent ? null : "") };
+		const { from, ...parts } = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.value]));
+		return { from: from === "" ? null : from, ...parts, text: this.text.value || (this.note.textContent ? null : "") };
 	}
 
-	#changes() {
-		return Object.fromEntries(Object.entries(this.#parts()).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(this.#kept[name])));
+	#changes(parts = this.#parts(), before = this.#kept) {
+		return Object.fromEntries(Object.entries(parts).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name])));
 	}
 
 	#changed() {
@@ -225,26 +257,29 @@ export class Composer {
 	async #save(whole = false) {
 		clearTimeout(this.#quiet);
 		if (this.#held) return false;
-		const parts = this.#parts(), changes = whole ? parts : this.#changes(), made = !this.id, { api } = this.app;
+		const parts = this.#parts(), changes = whole ? parts : this.#changes(), { api } = this.app;
 		this.#since = 0;
-		if (!whole && !Object.keys(changes).length) {
+		if (!whole && !this.#asked && !Object.keys(changes).length) {
 			this.#say(this.id ? this.#saved() : "");
 			return true;
 		}
 		this.#say("Saving…");
+		// A first save is repeated as it was until it is answered: else a lost answer would make a second draft.
+		const first = !this.id, asked = (this.#asked ??= { parts, key: unique() });
 		try {
-			const email = made ? await api.draft(parts, { key: this.#key }) : await api.edit(this.id, changes, { version: this.#version });
+			const email = first ? await api.draft(asked.parts, { key: asked.key }) : await api.edit(this.id, changes, { version: this.#version });
 			this.id = email.id;
 			this.#version = email.version;
-			this.#kept = { ...(made ? parts : this.#kept), ...changes };
-			if (made) { put(this.title, "Draft"); this.app.renamed(email.id); }
-			if (changes.from) localStorage[FROM] = changes.from;
+			this.#kept = first ? asked.parts : { ...this.#kept, ...changes };
+			this.#asked = null;
+			if (first) { put(this.title, "Draft"); this.app.renamed(email.id); }
 			this.app.seen(email);
 			put(this.wrong);
 			this.#say(this.#saved(email.updated_at));
-			return true;
+			return first && asked.parts !== parts ? this.#save() : true;
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
+			if (!error.unclear && error.status !== 412) this.#asked = null;
 			if (this.#mark(error)) return this.#save(whole);
 			await this.#failed(error);
 			return false;
@@ -254,60 +289,46 @@ export class Composer {
 	#saved(at) { return this.#bad ? "Saved, but for what is marked" : `Saved ${when(at)}`.trim(); }
 
 	async #failed(error) {
+		if (error.unclear) {
+			this.#say("Not saved: no connection. Trying again");
+			this.#quiet = setTimeout(() => this.save(), 3000);
+			return;
+		}
 		this.#say("Not saved");
 		if ([404, 409, 412].includes(error.status)) return this.app.attempt(async () => this.#elsewhere(error.status === 404 ? null : await this.app.api.get(this.id)));
 		if (error.status === 401) return this.app.attempt(() => { throw error; });
-		if (error.status > 0 && error.status < 500) return error.status !== 422 && put(this.wrong, error.message);
-		this.#say("Not saved: no connection. Trying again");
-		this.#quiet = setTimeout(() => this.save(), 3000);
+		if (error.status !== 422) put(this.wrong, error.message);
 	}
 
 	// Somebody else was faster; nothing of theirs or of ours is lost.
 	#elsewhere(email) {
-		const theirs = async () => { this.#put(await this.app.api.get(this.id)); this.focus(); }, show = async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); };
-		if (email?.status === "draft") this.#conflict("draft was changed", ["Take theirs", theirs], ["Keep mine", () => this.#mine()]);
-		else this.#conflict(email ? "email was sent" : "draft was deleted", ["Keep my text as a new draft", () => this.#anew()], email && ["Show it", show]);
-	}
-
-	#conflict(what, ...choices) {
+		const now = () => this.app.api.get(this.id), draft = email?.status === "draft", asked = this.#asked?.parts;
+		this.#asked = null;
+		if (draft && asked && !Object.keys(this.#changes(asked, email)).length) { // it was we, and the answer was lost
+			this.#version = email.version;
+			this.#kept = asked;
+			return this.#save();
+		}
+		const choices = draft ? {
+			"Take theirs": async () => { this.#put(await now()); this.focus(); },
+			"Keep mine": async () => this.#keep(await now()),
+		} : {
+			"Keep my text as a new draft": () => this.#keep(),
+			...(email && { "Show it": async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); } }),
+		};
 		this.#held = true;
-		this.bar.hidden = false;
-		put(this.bar, h("p", `This ${what} in another tab.`), choices.map((choice) => choice && h("button.soft", { onclick: () => this.app.attempt(choice[1]) }, choice[0])));
+		put(this.bar, h("p", `This ${draft ? "draft was changed" : email ? "email was sent" : "draft was deleted"} in another tab.`),
+			Object.entries(choices).map(([name, act]) => h("button.soft", { onclick: () => this.app.attempt(act) }, name)));
 	}
 
-	async #mine() {
-		const { version, attachments } = await this.app.api.get(this.id);
-		this.#version = version;
-		this.#list(attachments);
-		await this.#go();
-	}
-
-	async #anew() {
-		this.id = "";
-		this.#list();
-		await this.#go();
-	}
-
-	async #go() {
-		this.#held = false;
-		this.bar.hidden = true;
-		this.#key = unique();
+	// What is written here goes over the draft as it now is, or into a new one.
+	async #keep(draft) {
+		this.#on(draft);
+		this.focus();
 		await this.#next(() => this.#save(true));
 	}
 
-	#clear() {
-		for (const name of ["from", "subject"]) this.#about(name, "");
-		for (const name of PEOPLE) this.people[name].tell();
-		put(this.wrong);
-	}
-
-	get #bad() { return this.#wrong("from") || PEOPLE.some((name) => this.people[name].bad); }
-	#wrong(name) { return this[name].hasAttribute("aria-invalid"); }
-
-	#about(name, words) {
-		this[name].toggleAttribute("aria-invalid", Boolean(words));
-		put(this[name].nextSibling, words);
-	}
+	get #bad() { return Object.values(this.fields).some((field) => field.bad); }
 
 	// Show each error at its field; true where the rest can be saved without those fields.
 	#mark(error) {
@@ -315,51 +336,49 @@ export class Composer {
 		let left = 0;
 		// The last first, as each one marked is counted no more.
 		for (const { pointer, detail } of [...errors].sort((a, b) => b.pointer.localeCompare(a.pointer, "en", { numeric: true }))) {
-			const [, name, place] = pointer.split("/");
-			if (PEOPLE.includes(name)) {
-				this.#show(name);
-				if (place !== undefined && this.people[name].mark(Number(place), detail)) left += 1;
-				this.people[name].tell(place === undefined ? detail : "");
-			} else if (["from", "subject"].includes(name)) {
-				if (name === "from" && !this.#wrong(name) && this.from.value.trim()) left += 1;
-				this.#about(name, detail);
-			} else others.push(detail);
+			const [, name, place] = pointer.split("/"), field = this.fields[name];
+			if (!field) others.push(detail);
+			else if (field.mark(detail, place)) left += 1;
 		}
 		put(this.wrong, others.join(" "));
 		return left > 0 && left === errors.length;
 	}
 
-	#say(words) { if (this.state.textContent !== words) put(this.state, words); }
+	#say(words) { put(this.state, words); }
 
 	#attach(files) {
 		for (const file of files) {
-			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }));
+			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }), h("small", { "aria-hidden": "true" }));
 			this.files.append(row);
-			this.#uploads += 1;
-			this.#next(() => this.#upload(file, row)).finally(() => (this.#uploads -= 1));
+			this.#next(() => this.#upload(file, row));
 		}
 	}
 
 	async #upload(file, row) {
 		try {
 			if (!(await this.#save(!this.id))) throw new Error("The draft could not be saved, so nothing was attached.");
-			const done = await this.app.api.attach(this.id, file, { version: this.#version });
+			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
+			const done = await this.app.api.attach(this.id, file, { version: this.#version, onprogress });
 			this.#version = done.version;
 			row.replaceWith(this.#file(done.file));
 		} catch (error) {
 			if (error.status === 412) await this.#failed(error);
+			const large = error.code === "too_large";
 			row.className = "failed";
-			put(row, icon("unsent"), h("span", file.name), h("small", error.code === "too_large" ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
-				h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => row.remove()));
+			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
+				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
 	}
 
-	#list(files = []) { put(this.files, files.map((file) => this.#file(file))); }
+	#off(row) {
+		row.remove();
+		this.text.focus();
+	}
 
 	#file(file) {
 		const off = () => this.#next(() => this.app.attempt(async () => {
 			this.#version = await this.app.api.detach(this.id, file.id, { version: this.#version });
-			row.remove();
+			this.#off(row);
 		}));
 		const row = fileRow(file.filename, h("small", octets(file.size)), bare("x", `Remove ${file.filename}`, off));
 		return row;
@@ -372,14 +391,13 @@ export class Composer {
 		return this.files.children.length && this.id ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds }) : curl.line("POST", "/v1/emails", { ...Object.fromEntries(parts), delay_seconds });
 	}
 
-	#take() { for (const name of PEOPLE) this.people[name].take(); }
-	async #later() { (await import("./later.js")).pickTime("Send later", this.app.session.max_delay_seconds, (scheduled_at) => this.send({ scheduled_at })); }
+	#take() { for (const field of Object.values(this.fields)) field.take?.(); }
 
 	async send(timing = { delay_seconds: Number(this.delay.value) }) {
 		if (this.sender.disabled) return;
 		this.#take();
 		this.sender.disabled = true;
-		put(this.sender, this.#uploads ? "Attaching…" : "Sending…");
+		put(this.sender, this.files.querySelector("progress") ? "Attaching…" : "Sending…");
 		try {
 			await this.#next(() => this.#send(timing));
 		} finally {
@@ -394,13 +412,13 @@ export class Composer {
 		if (this.#bad || !(await this.#save(!this.id)) || this.#bad) return point();
 		try {
 			const email = await this.app.api.sendDraft(this.id, timing, { version: this.#version, key: this.#key });
-			if (this.from.value) localStorage[FROM] = this.from.value.trim();
+			if (email.from) localStorage[FROM] = email.from;
 			this.#put(null);
 			this.settle();
 			this.app.sent(email);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (error.status === 0) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
+			if (error.unclear) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
 			else if (error.status === 422 || error.code === "sender_not_allowed") { this.#mark(error); point(); }
 			else await this.#failed(error);
 		}
@@ -408,11 +426,12 @@ export class Composer {
 
 	async discard() {
 		await this.#next(() => this.app.attempt(async () => {
-			const { id } = this;
-			if (id) { await this.app.api.remove(id); this.app.gone(id); }
+			if (this.#asked) await this.#save();
+			if (this.#asked) return; // there may be a draft that nobody knows yet
+			if (this.id) { await this.app.api.remove(this.id); this.app.gone(this.id); }
 			this.#put(null);
 		}));
-		if (this.id) return;
+		if (this.id || this.#asked) return;
 		await this.fresh(false);
 		this.app.go("drafts");
 	}

@@ -21,13 +21,14 @@ export function put(element, ...children) {
 	return element;
 }
 
+const ROUND = "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18";
 const ICONS = {
-	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", out: "M4 12 20 4l-6 16-3-7z", draft: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
+	pen: "M4 20h4L19 9l-4-4L4 16zM13 7l4 4", outbox: "M4 12 20 4l-6 16-3-7z", drafts: "M6 3h8l4 4v14H6zM14 3v4h4M9 13h6M9 17h4",
 	sent: "m4 12.5 5 5L20 6.5", unsent: "M12 8v5M12 16.5v.1M12 3 2.5 20h19z", inbox: "M4 13 6 5h12l2 8v6H4zM4 13h5l1 3h4l1-3h5",
-	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: "M12 7v5l3 2M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18", now: "m6 5 8 7-8 7M18 5v14",
+	undo: "M9 5 4 10l5 5M4 10h10a5 5 0 0 1 0 10h-3", clock: `M12 7v5l3 2${ROUND}`, now: "m6 5 8 7-8 7M18 5v14",
 	x: "m6 6 12 12M18 6 6 18", clip: "m20 11-8.5 8.5a5 5 0 0 1-7-7L13 4a3.4 3.4 0 0 1 5 5l-8.5 8.5a1.7 1.7 0 0 1-2.5-2.5L15 7",
 	bin: "M5 7h14M10 4h4M7 7l1 13h8l1-13", copy: "M9 9h11v11H9zM5 15H4V4h11v1", back: "m14 6-6 6 6 6", search: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14m5 12 4 4",
-	stop: "M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18M6 6l12 12", down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
+	stop: `${ROUND}M6 6l12 12`, down: "M12 4v11m-5-5 5 5 5-5M5 20h14", code: "m9 7-5 5 5 5m6-10 5 5-5 5",
 };
 
 export const icon = (name) => h("svg", { viewBox: "0 0 24 24", class: "icon", "aria-hidden": "true" }, h("path", { d: ICONS[name] }));
@@ -42,11 +43,10 @@ export const fileRow = (name, ...more) => h("li", icon("clip"), h("span", name),
 
 export function when(at) {
 	if (!at) return "";
-	const then = new Date(at), now = new Date(), away = then - now;
-	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], { timeStyle: "short" });
-	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", hour: "numeric", minute: "2-digit" });
-	const year = then.getFullYear() === now.getFullYear() ? undefined : "numeric";
-	return then.toLocaleString([], { day: "numeric", month: "short", year, ...(away > 0 && { hour: "numeric", minute: "2-digit" }) });
+	const then = new Date(at), now = new Date(), away = then - now, time = { hour: "numeric", minute: "2-digit" };
+	if (then.toDateString() === now.toDateString()) return then.toLocaleTimeString([], time);
+	if (Math.abs(away) < 6 * 86_400_000) return then.toLocaleString([], { weekday: "short", ...time });
+	return then.toLocaleString([], { dateStyle: "medium", timeStyle: away > 0 ? "short" : undefined });
 }
 
 export function span(seconds) {
@@ -63,9 +63,8 @@ export function lasting(seconds) {
 
 // The local time as RFC 3339 with the offset that holds then and here.
 export function withOffset(date) {
-	const away = -date.getTimezoneOffset(), local = new Date(+date + away * 60_000).toISOString().slice(0, 19);
-	const two = (n) => `${Math.floor(Math.abs(n))}`.padStart(2, "0");
-	return `${local}${away < 0 ? "-" : "+"}${two(away / 60)}:${two(away % 60)}`;
+	const local = new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+	return local + (date.toLocaleString("en", { timeZoneName: "longOffset" }).split("GMT")[1] || "Z");
 }
 
 export const octets = (n) => (n < 1000 ? `${n} B` : n < 1e6 ? `${Math.round(n / 1000)} kB` : `${(n / 1e6).toFixed(1)} MB`);
@@ -90,7 +89,7 @@ export const curl = {
 
 	line(method, path, body) {
 		const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-		const base = document.baseURI.replace(/[#?].*|[^/]*$/g, "").replace(/\/$/, "");
+		const base = new URL(".", document.baseURI).href.slice(0, -1);
 		return [
 			"curl -s", method !== "GET" && !(method === "POST" && body) && `-X ${method}`,
 			/[?&]/.test(path) ? quoted(base + path) : base + path,
@@ -114,10 +113,10 @@ export function copier(text, kind = bare, sign = "code", label = "Copy as curl")
 	return made;
 }
 
-export const code = (line) => h("div.curl", h("pre", { tabindex: 0, role: "region", label: "curl" }, line), copier(() => line, bare, "copy", "Copy"));
+export const code = (line) => h("div.curl", h("pre", line), copier(() => line, bare, "copy", "Copy"));
 
-export const empty = (title, words, ...lines) =>
-	h("div.empty", h("h3", title), h("p", words), lines.map(code));
+export const empty = (title, words, ...calls) =>
+	h("div.empty", h("h3", title), h("p", words), calls.map((call) => code(curl.line(...call))));
 
 export function dialog(title, ...content) {
 	const id = unique(), shut = () => box.close();

@@ -11,7 +11,7 @@ export class Inbox {
 		this.list = h("ul.rows");
 		this.foot = h("div.foot");
 		this.element = h("section.list", { label: "Inbox" }, h("header", h("h2", "Inbox"),
-			copier(() => curl.line("GET", "/dev/inbox")), bare("bin", "Empty the inbox", () => app.attempt(() => this.#clear()))), this.list, this.foot);
+			copier(() => curl.line("GET", "/dev/inbox")), bare("bin", "Empty the inbox", () => app.attempt(async () => { await app.api.request("DELETE", "/dev/inbox"); app.go("inbox"); }))), this.list, this.foot);
 		this.detail = h("article.detail");
 	}
 
@@ -27,16 +27,11 @@ export class Inbox {
 			const { data } = await this.app.api.json("GET", "/dev/inbox?summary=1&limit=100"), ids = data.map((mail) => mail.id).join();
 			if (ids !== this.#shown) {
 				put(this.list, data.reverse().map((mail) => this.#row(mail)));
-				put(this.foot, ids ? h("p.none", "Only in development: nothing leaves this machine.") : empty("Nothing has arrived", "In development all mail goes by real SMTP into this inbox, and nowhere else.", curl.line("GET", "/dev/inbox")));
+				put(this.foot, ids ? h("p.none", "Only in development: nothing leaves this machine.") : empty("Nothing has arrived", "In development all mail goes by real SMTP into this inbox, and nowhere else.", ["GET", "/dev/inbox"]));
 			}
 			this.#shown = ids;
 			for (const link of this.list.querySelectorAll("a")) link.toggleAttribute("aria-current", link.hash === `#/inbox/${this.#chosen}`);
 		});
-	}
-
-	async #clear() {
-		await this.app.api.request("DELETE", "/dev/inbox");
-		this.app.go("inbox");
 	}
 
 	#row(mail) {
@@ -59,7 +54,7 @@ export class Inbox {
 			put(shown, ways[name]());
 			for (const tab of tabs.children) tab.setAttribute("aria-pressed", `${tab.textContent === name}`);
 		};
-		const tabs = h("div.tabs", { role: "group", label: "Show as" }, Object.keys(ways).map((name) => h("button", { onclick: () => choose(name) }, name)));
+		const tabs = h("div.bar.tabs", { role: "group", label: "Show as" }, Object.keys(ways).map((name) => h("button.plain", { onclick: () => choose(name) }, name)));
 		put(this.detail, heading("inbox", mail.subject), facts({ From: mail.from, To: mail.to, "Delivered to": mail.envelope.rcpt_to, Arrived: exactly(mail.received_at) }),
 			files(this.app, mail.attachments, async (_, n) => (await api.request("GET", `${path}/attachments/${n}`)).blob()), tabs, shown);
 		choose(Object.keys(ways)[0]);

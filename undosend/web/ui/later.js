@@ -4,7 +4,8 @@ import { dialog, h, lasting, put, when, withOffset, wrong } from "./dom.js";
 export function pickTime(title, longest, use) {
 	const now = Date.now(), last = new Date(now + longest * 1000), local = (time) => withOffset(new Date(time)).slice(0, 16);
 	const day = (days, hour = 8) => { const d = new Date(now); d.setDate(d.getDate() + days); d.setHours(hour, 0, 0, 0); return d; };
-	const choices = [["In an hour", new Date(now + 3_600_000)], ["This evening", day(0, 18)], ["Tomorrow morning", day(1)], ["Monday morning", day((8 - new Date(now).getDay()) % 7 || 7)]];
+	const choices = [["In an hour", new Date(now + 3_600_000)], ["This evening", day(0, 18)], ["Tomorrow morning", day(1)], ["Monday morning", day((8 - new Date(now).getDay()) % 7 || 7)]]
+		.filter(([, at]) => at > now + 60_000 && at <= last).sort(([, one], [, other]) => one - other);
 	const why = wrong();
 	const field = h("input", { type: "datetime-local", min: local(now), max: local(last), value: local(Math.min(now + 3_600_000, last)), label: "Date and time" });
 	const take = async (at) => {
@@ -18,8 +19,8 @@ export function pickTime(title, longest, use) {
 			put(why, error.message);
 		}
 	};
-	const zone = Intl.DateTimeFormat().resolvedOptions().timeZone, possible = choices.filter(([, at]) => at > now + 60_000 && at <= last);
-	const box = dialog(title, h("ul.choices", possible.map(([name, at]) => h("li", h("button.plain", { onclick: () => take(at) }, name, h("small", when(at)))))),
+	const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+	const box = dialog(title, h("ul.choices", choices.map(([name, at]) => h("li", h("button.plain", { onclick: () => take(at) }, name, h("small", when(at)))))),
 		h("div.pick", field, h("button.main", { onclick: () => take(new Date(field.value)) }, "Set")), why,
 		h("p.hint", `Your local time (${zone}), sent with its offset.`));
 }

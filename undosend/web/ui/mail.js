@@ -1,18 +1,17 @@
 // The outbox and its neighbours: rows named by their subject, and all that can be done to an email.
 import { ACTIVE, secondsLeft } from "./undosend.js";
-import { bare, button, curl, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
+import { bare, button, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
 
-const HELLO = { from: "you@example.com", to: "bob@example.com", subject: "Hello", text: "In haste.", delay_seconds: 30 };
 export const VIEWS = {
-	outbox: { title: "Outbox", sign: "out", status: ACTIVE.join(","), empty: () => empty("Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
-		curl.line("POST", "/v1/emails", HELLO), curl.line("POST", "/v1/emails/em_…/undo")) },
-	drafts: { title: "Drafts", sign: "draft", status: "draft", empty: () => empty("No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
-		curl.line("POST", "/v1/emails", { draft: true, subject: "Hello" })) },
-	sent: { title: "Sent", sign: "sent", status: "sent,partially_sent", empty: () => empty("Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
-		curl.line("GET", "/v1/emails?status=sent")) },
-	unsent: { title: "Not sent", sign: "unsent", status: "failed,unknown,expired,canceled", empty: () => empty("No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
-		curl.line("GET", "/v1/emails?status=failed,unknown")) },
-	inbox: { title: "Inbox", sign: "inbox", status: "" },
+	outbox: { title: "Outbox", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
+		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
+	drafts: { title: "Drafts", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
+		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
+	sent: { title: "Sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
+		["GET", "/v1/emails?status=sent"]] },
+	unsent: { title: "Not sent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
+		["GET", "/v1/emails?status=failed,unknown"]] },
+	inbox: { title: "Inbox", status: "" },
 };
 
 export const viewOf = (status) => Object.keys(VIEWS).find((name) => VIEWS[name].status.split(",").includes(status)) ?? "outbox";
@@ -32,20 +31,20 @@ function standing(email) {
 	}
 }
 
-// Everything that can be done to the email as it stands, and how it is called.
+// Everything that this key may do to the email as it stands, and how it is called.
 export function actions(app, email) {
 	const { api } = app, { id, status } = email, held = status === "held", waits = held || status === "retrying";
-	const move = async () => (await import("./later.js")).pickTime("Reschedule", app.session.max_delay_seconds, async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));
+	const move = () => app.pick("Reschedule", async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));
 	const all = [
-		[waits && email.undo_status === "pending", "undo", "Undo", "undo", async () => app.compose(await api.undo(id))],
-		[status === "draft", "edit", "Edit", "pen", () => app.go(`compose/${id}`), "PATCH", { subject: email.subject }],
-		[held, "send-now", "Send now", "now", async () => app.seen(await api.sendNow(id))],
-		[held, "move", "Reschedule", "clock", move, "PATCH", { scheduled_at: "2030-01-01T09:00:00+01:00" }],
-		[waits, "cancel", "Cancel", "stop", async () => app.seen(await api.cancel(id))],
-		[viewOf(status) === "unsent", "reopen", "Edit again", "pen", async () => app.compose(await api.reopen(id))],
-		[!ACTIVE.includes(status), "delete", "Delete", "bin", async () => { await api.remove(id); app.gone(id); }, "DELETE"],
+		["undo", waits && email.undo_status === "pending", "undo", "Undo", "undo", async () => app.compose(await api.undo(id))],
+		["send", status === "draft", "edit", "Edit", "pen", () => app.go(`compose/${id}`), "PATCH", { subject: email.subject }],
+		["send", held, "send-now", "Send now", "now", async () => app.seen(await api.sendNow(id))],
+		["send", held, "move", "Reschedule", "clock", move, "PATCH", { scheduled_at: "2030-01-01T09:00:00+01:00" }],
+		["undo", waits, "cancel", "Cancel", "stop", async () => app.seen(await api.cancel(id))],
+		["send", viewOf(status) === "unsent", "reopen", "Edit again", "pen", async () => app.compose(await api.reopen(id))],
+		["send", !ACTIVE.includes(status), "delete", "Delete", "bin", async () => { await api.remove(id); app.gone(id); }, "DELETE"],
 	];
-	return all.filter(([possible]) => possible).map(([, name, label, sign, run, method = "POST", body]) => (
+	return all.filter(([scope, possible]) => possible && app.may(scope)).map(([, , name, label, sign, run, method = "POST", body]) => (
 		{ name, label, sign, run, method, path: `/v1/emails/${id}${method === "POST" ? `/${name}` : ""}`, body }));
 }
 
@@ -59,8 +58,8 @@ export const acting = (app, action, make, more) => make(action.sign, action.labe
 // A ring that empties with the window, else an icon.
 export function sign(email) {
 	const { status } = email;
-	if (status !== "held" || email.scheduled_at) return h("span.sign", icon(status === "held" ? "clock" : status === "partially_sent" ? "unsent" : VIEWS[viewOf(status)].sign));
-	const ring = h("span.sign.ring", h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
+	if (status !== "held" || email.scheduled_at) return h("span.sign", icon(status === "held" ? "clock" : status === "partially_sent" ? "unsent" : viewOf(status)));
+	const ring = h("span.sign.ring", { "aria-hidden": "true" }, h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
 	ring.tick = () => {
 		const left = secondsLeft(email);
 		ring.style.setProperty("--part", `${Math.min(1, left / whole)}`);
@@ -145,14 +144,14 @@ export class MailList {
 		const rows = this.emails.map((email) => old.get(`${email.id}.${email.version}`) ?? this.#row(email));
 		if (rows.length !== old.size || rows.some((row, place) => row !== this.list.children[place])) put(this.list, rows);
 		for (const row of rows) row.querySelector("a").toggleAttribute("aria-current", row.dataset.id === this.#chosen);
-		put(this.foot, !rows.length && this.loaded && (this.#query ? h("p.none", `Nothing here has “${this.#query}” in it.`) : VIEWS[this.view].empty()), this.#after && h("button.plain", { onclick: () => this.load(true) }, "Show more"));
+		put(this.foot, !rows.length && this.loaded && (this.#query ? h("p.none", `Nothing here has “${this.#query}” in it.`) : empty(...VIEWS[this.view].empty)), this.#after && h("button.plain", { onclick: () => this.load(true) }, "Show more"));
 		if (!focused || focused.contains(document.activeElement)) return;
 		const again = this.list.querySelector(`[data-id="${focused.parentElement.dataset.id}"]`);
 		((act && again?.querySelector(`[data-act="${act}"]`)) ?? (again ?? this.list).querySelector("a"))?.focus();
 	}
 
 	#row(email) {
-		const id = unique(), where = email.status === "draft" ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
+		const id = unique(), where = email.status === "draft" && this.app.may("send") ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
 		const shown = actions(this.app, email).filter((a) => ["undo", "send-now", "reopen"].includes(a.name) || (a.name === "delete" && email.status === "draft"));
 		const row = h("article.row", { "data-status": email.status, "aria-labelledby": id }, ring,
 			h("a", { href: where }, h("span.subject", { id, dir: "auto" }, titled(email.subject)),

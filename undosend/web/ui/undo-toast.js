@@ -38,11 +38,10 @@ const STRINGS = {
 	more: "{who} and {n} more", seconds: "{n}\u00a0s", spoken: "{n} seconds", nobody: "nobody", noSubject: "(no subject)",
 };
 const KEEP = ["failed", "partly", "unknown", "late", "gone", "retrying", "expired"], PENDING = ["held", "scheduled", "leaving", "retrying"];
-const LEAVES = ["sent", "undone", "canceled", "scheduled"], LATE = ["too_late", "delivery_uncertain"];
 
 const SHEET = new CSSStyleSheet();
 SHEET.replaceSync(`
-:host { --_bg: var(--undo-toast-background, light-dark(#1f2a2c, #2b3336)); --_ink: var(--undo-toast-color, #f4f6f5);
+:host { --_ink: var(--undo-toast-color, #f4f6f5);
 	--_accent: var(--undo-toast-accent, #7fdccb); --_soft: var(--undo-toast-soft, #b4c0c0); --_inset: var(--undo-toast-inset, 1rem);
 	position: fixed; z-index: 2147483000; inset-block-end: calc(var(--_inset) + var(--_lift, 0px)); inset-inline-start: var(--_inset);
 	box-sizing: border-box; width: min(34rem, calc(100vw - 2 * var(--_inset))); display: block; transition: inset-block-end .2s ease;
@@ -51,17 +50,16 @@ SHEET.replaceSync(`
 :host([hidden]) { display: none }
 * { box-sizing: border-box; margin: 0 }
 .toast { display: flex; flex-wrap: wrap; align-items: center; gap: 0 .75rem; min-height: 3.5rem; padding: .5rem .5rem .5rem .875rem;
-	background: var(--_bg); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
-	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out; outline-offset: 2px }
-.ring { flex: none; width: 2rem; height: 2rem; overflow: visible }
-.ring circle { fill: none; stroke-width: 3; stroke: #ffffff29 }
-.ring .left { stroke: var(--_accent); stroke-linecap: round; transform: rotate(-90deg); transform-origin: center; transition: stroke-dashoffset .25s linear }
-.ring path { fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
-.bad .ring :is(path, .left) { stroke: #ffb4a6 }
-.words { flex: 1 1 11rem; min-width: 0 }
-.message { font-weight: 500; overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+	background: var(--undo-toast-background, light-dark(#1f2a2c, #2b3336)); border: 1px solid #ffffff1a; border-radius: var(--undo-toast-radius, .875rem);
+	box-shadow: 0 .5rem 1.75rem #0003, 0 1px 3px #0003; animation: come .22s ease-out }
+.ring { flex: none; width: 2rem; height: 2rem; fill: none; stroke: var(--_accent); stroke-width: 2.5; stroke-linecap: round; stroke-linejoin: round }
+.ring circle { stroke: #ffffff29; stroke-width: 3 }
+.ring .left { stroke: inherit; transform: rotate(-90deg); transform-origin: center; transition: stroke-dashoffset .25s linear }
+.bad .ring { stroke: #ffb4a6 }
+.words { flex: 1 1 11rem; min-width: 0; overflow-wrap: anywhere; text-wrap: balance }
+.message { font-weight: 500; font-variant-numeric: tabular-nums }
 .detail { font-size: .8125rem; color: var(--_soft); overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.detail.wrap { white-space: normal; overflow-wrap: anywhere }
+.detail.wrap { white-space: normal }
 .actions { display: flex; flex: none; align-items: center; gap: .125rem; margin-inline-start: auto }
 button { font: inherit; font-weight: 600; color: var(--_soft); background: none; border: 0; border-radius: .5rem; min-height: 2.5rem;
 	padding: 0 .625rem; cursor: pointer; white-space: nowrap }
@@ -74,11 +72,11 @@ button[disabled] { cursor: default; opacity: .7 }
 .said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap }
 @keyframes come { from { opacity: 0; transform: translateY(.75rem) } }
 @media (prefers-reduced-motion: reduce) { :host, .ring .left { transition: none } .toast { animation: none } }
-@media (forced-colors: active) { .toast { border-color: CanvasText } .ring circle { stroke: GrayText } .ring .left, .ring path { stroke: Highlight } }
+@media (forced-colors: active) { .toast { border-color: CanvasText } .ring circle { stroke: GrayText } .toast .ring { stroke: Highlight } }
 `);
 
 const stack = new Set(), clients = new Map();
-const resized = new ResizeObserver(() => arrange());
+const resized = new ResizeObserver(arrange);
 
 /** Stack the toasts, the newest lowest; those for which the window has no room wait. */
 function arrange() {
@@ -110,10 +108,7 @@ export class UndoToast extends HTMLElement {
 	#email = null;
 	#stop = null;
 	#ticks;
-	#busy = null;
-	#refused = null;
-	#asked = "";
-	#doubt = false;
+	#asked = {}; // what was asked of it last: what, whether it is busy with it, what refused it, whether that leaves a doubt
 	#line = "connecting";
 	#window = 0;
 	#still = 0; // since when it has had nothing to say
@@ -166,16 +161,14 @@ export class UndoToast extends HTMLElement {
 
 	/** Ask for the undo. @returns {Promise<Email|null>} the draft, null where it did not happen */
 	async undo() {
-		if (this.#busy || !this.#pending) return null;
-		const draft = await this.#ask("undo", (client, id) => client.undo(id));
+		const draft = await this.#ask("undo");
 		if (draft) this.#undone(draft);
 		return draft;
 	}
 
 	/** Release it at once; undo works until it really leaves. */
 	async sendNow() {
-		if (this.#busy || !this.#pending) return;
-		const email = await this.#ask("now", (client, id) => client.sendNow(id));
+		const email = await this.#ask("sendNow");
 		if (email) this.#seen(email);
 	}
 
@@ -188,7 +181,7 @@ export class UndoToast extends HTMLElement {
 	get state() {
 		const email = this.#email;
 		if (!email) return this.#told === "gone" ? "gone" : "waiting";
-		if (LATE.includes(this.#refused?.code) && this.#asked === "undo") return "late";
+		if (this.#asked.what === "undo" && ["too_late", "delivery_uncertain"].includes(this.#asked.refused?.code)) return "late";
 		if (email.status === "held") {
 			const left = secondsLeft(email);
 			return left > 3600 ? "scheduled" : left > 0 ? "held" : "leaving";
@@ -202,8 +195,8 @@ export class UndoToast extends HTMLElement {
 	get #pending() { return PENDING.includes(this.state) && this.#email?.undo_status === "pending"; }
 
 	#forget() {
-		this.#email = this.#refused = null;
-		this.#doubt = false;
+		this.#email = null;
+		this.#asked = {};
 		this.#window = 0;
 		this.#told = "";
 	}
@@ -212,7 +205,9 @@ export class UndoToast extends HTMLElement {
 		this.#stop?.();
 		const id = this.getAttribute("email-id");
 		if (!id) return;
-		this.#stop = this.#client().watch({
+		const client = this.#client();
+		if (!client.scopes) client.session?.().then(() => this.#render(), () => {});
+		this.#stop = client.watch({
 			id,
 			seen: (email) => this.#seen(email),
 			gone: () => { this.#forget(); this.#told = "gone"; this.#render(); },
@@ -229,36 +224,35 @@ export class UndoToast extends HTMLElement {
 		return clients.get(name);
 	}
 
-	async #ask(what, call) {
-		this.#busy = what;
-		this.#asked = what;
-		this.#refused = null;
-		this.#doubt = false;
+	async #ask(what) {
+		if (this.#asked.busy || !this.#pending) return null;
+		const asked = (this.#asked = { what, busy: true }), client = this.#client(), { id } = this.#email;
 		this.#render();
-		const id = this.#email.id, client = this.#client();
 		try {
-			return await call(client, id);
+			return await client[what](id);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			this.#refused = error;
-			this.#doubt = error.status === 0 || error.status >= 500;
+			asked.refused = error;
+			asked.doubt = error.unclear;
 			this.#emit("error", error);
 			// How it stands says the server; an undo whose answer was lost may have been one.
 			client.get(id).then((email) => this.#seen(email), () => {});
 			return null;
 		} finally {
-			this.#busy = null;
+			asked.busy = false;
 			this.#render();
 		}
 	}
 
 	#seen(email) {
 		if (this.#email && email.version < this.#email.version) return;
-		const before = this.#email?.status;
-		if (email.version > this.#email?.version && email.undo_status === "pending") this.#refused = null; // a refusal of the relay made it possible again
-		if (email.status === "draft" && this.#busy === "undo") return; // its own answer comes
-		if (email.status === "draft" && this.#doubt && this.#asked === "undo") return this.#undone(email);
-		this.#doubt = false;
+		const before = this.#email?.status, asked = this.#asked;
+		if (email.version > this.#email?.version && email.undo_status === "pending") asked.refused = null; // a refusal of the relay made it possible again
+		if (email.status === "draft" && asked.what === "undo") {
+			if (asked.busy) return; // its own answer comes
+			if (asked.doubt) return this.#undone(email);
+		}
+		asked.doubt = false;
 		this.email = email;
 		if (this.state === "undone") this.#stop?.(); // sent again, it is another toast's
 		const sent = ["sent", "partially_sent"];
@@ -266,8 +260,7 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#undone(draft) {
-		this.#refused = null;
-		this.#doubt = false;
+		this.#asked = {};
 		this.email = draft;
 		this.#stop?.();
 		this.#emit("undone", draft);
@@ -280,55 +273,55 @@ export class UndoToast extends HTMLElement {
 	/** Go once there is nothing more to say, and nobody reads it. */
 	#mayLeave(state) {
 		const now = performance.now(), read = this.hasAttribute("inline") || this.matches(":hover") || this.shadowRoot.querySelector(":focus-visible");
-		if (read || !LEAVES.includes(state) || state !== this.#told) this.#still = now;
+		if (read || !["sent", "undone", "canceled", "scheduled"].includes(state) || state !== this.#told) this.#still = now;
 		else if (now - this.#still > (state === "scheduled" ? 12_000 : 5000)) this.close();
 	}
 
 	#say(template, more = {}) {
 		const email = this.#email, words = this.#words;
-		const people = email ? [...email.to, ...email.cc, ...email.bcc].map(named) : [];
-		const first = people[0] ?? words.nobody;
-		const who = people.length > 1 ? fill(words.more, { who: first, n: people.length - 1 }) : first;
+		const [first = words.nobody, ...others] = email ? [...email.to, ...email.cc, ...email.bcc].map(named) : [];
+		const who = others.length ? fill(words.more, { who: first, n: others.length }) : first;
 		const at = email?.next_attempt_at ?? email?.release_at;
 		return fill(template, { who, when: at ? moment(at) : "", subject: email?.subject || words.noSubject, ...more });
 	}
 
 	#render() {
-		const state = this.state, email = this.#email, p = this.#parts, words = this.#words;
+		const state = this.state, email = this.#email, p = this.#parts, words = this.#words, { what, busy, refused } = this.#asked, { scopes } = this.#client();
 		const left = email ? secondsLeft(email) : 0, n = Math.ceil(left);
 		const time = n < 60 ? fill(words.seconds, { n }) : clock(n);
-		const uncertain = this.#refused?.code === "delivery_uncertain" || email?.status === "unknown";
-		const late = uncertain ? words.lateUnknown : (this.#refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
+		const uncertain = refused?.code === "delivery_uncertain" || email?.status === "unknown";
+		const late = uncertain ? words.lateUnknown : (refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
 		const template = state === "late" ? late : words[state] ?? words.sending;
 		text(p.message, this.#say(template, { time }));
 		text(p.detail, this.#detail(state));
-		p.detail.classList.toggle("wrap", KEEP.includes(state) || Boolean(this.#refused));
-		const pending = this.#pending;
-		p.undo.hidden = p.now.hidden = !pending;
-		p.now.hidden ||= state === "leaving" || state === "retrying";
-		p.undo.disabled = p.now.disabled = Boolean(this.#busy);
-		text(p.undo, this.#busy === "undo" ? words.undoing : words.undo);
+		const pending = this.#pending, bad = KEEP.includes(state);
+		p.detail.classList.toggle("wrap", bad || Boolean(refused));
+		// Not before it is known to be allowed; undo, which cannot wait, until it is known not to be.
+		p.undo.hidden = !pending || scopes?.includes("undo") === false;
+		p.now.hidden = !pending || !scopes?.includes("send") || state === "leaving" || state === "retrying";
+		p.undo.disabled = p.now.disabled = Boolean(busy);
+		text(p.undo, busy && what === "undo" ? words.undoing : words.undo);
 		text(p.now, words.sendNow);
 		p.close.setAttribute("aria-label", words.close);
 		p.toast.setAttribute("aria-label", this.#say(words.label));
-		p.toast.className = `toast ${state}${KEEP.includes(state) ? " bad" : ""}`;
+		p.toast.className = `toast ${state}${bad ? " bad" : ""}`;
 		const part = state === "held" ? left / this.#window : ["sending", "leaving"].includes(state) ? 0 : 1;
 		p.arc.setAttribute("stroke-dashoffset", `${1 - part}`);
-		p.icon.setAttribute("d", ICONS[state] ?? ICONS.undo);
-		if (!pending && this.shadowRoot?.activeElement && this.shadowRoot.activeElement.hidden) p.toast.focus();
+		p.icon.setAttribute("d", ICONS[state] ?? (bad ? WARNING : ICONS.undo));
+		if (this.shadowRoot.activeElement?.hidden) p.toast.focus();
 		this.#mayLeave(state);
 		if (state !== this.#told && !(this.#told === "gone" && state === "waiting")) {
 			this.#told = state;
 			const spoken = this.#say(template, { time: n < 60 ? fill(words.spoken, { n }) : time });
-			text(p.said, `${spoken}. ${pending ? words.possible : this.#detail(state)}`);
+			text(p.said, `${spoken}. ${pending && !p.undo.hidden ? words.possible : this.#detail(state)}`);
 			this.dataset.state = state;
 		}
 	}
 
 	#detail(state) {
-		const words = this.#words, email = this.#email;
-		if (this.#doubt && this.#asked === "undo" && this.#line === "offline") return words.doubt;
-		if (this.#refused && PENDING.includes(state)) return [401, 403, 429].includes(this.#refused.status) ? this.#refused.message : this.#asked === "undo" ? words.notUndone : words.notNow;
+		const words = this.#words, email = this.#email, { what, refused, doubt } = this.#asked;
+		if (doubt && what === "undo" && this.#line === "offline") return words.doubt;
+		if (refused && PENDING.includes(state)) return [401, 403, 429].includes(refused.status) ? refused.message : what === "undo" ? words.notUndone : words.notNow;
 		if (!["undone", "sent"].includes(state) && words[this.#line]) return words[this.#line];
 		if (["failed", "retrying", "unknown"].includes(state) && email?.last_error) return email.last_error;
 		if (state === "partly") return email?.recipients.filter((r) => r.status !== "accepted").map((r) => r.address).join(", ") ?? "";
@@ -337,8 +330,7 @@ export class UndoToast extends HTMLElement {
 }
 
 const WARNING = "M16 10v7M16 21.5v.1", CLOCK = "M16 10v6.5l4 2.5", ARROW = "M11 16h10m-4-4 4 4-4 4";
-const ICONS = { undo: "M14 12.5 10.5 16l3.5 3.5M11 16h7a4 4 0 0 1 0 8", sent: "m10.5 16.5 4 4 8-8.5", partly: WARNING, failed: WARNING, late: WARNING,
-	unknown: WARNING, gone: WARNING, expired: WARNING, retrying: CLOCK, scheduled: CLOCK, sending: ARROW, leaving: ARROW };
+const ICONS = { undo: "M14 12.5 10.5 16l3.5 3.5M11 16h7a4 4 0 0 1 0 8", sent: "m10.5 16.5 4 4 8-8.5", retrying: CLOCK, scheduled: CLOCK, sending: ARROW, leaving: ARROW };
 
 function made(tag, attributes = {}, ...children) {
 	const element = ["svg", "circle", "path"].includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
@@ -350,7 +342,7 @@ function made(tag, attributes = {}, ...children) {
 function parts(root) {
 	const part = (tag, name, more) => made(tag, { part: name, class: name.split(" ").at(-1), ...more });
 	const pressed = (name) => part("button", `button ${name}`, { type: "button" });
-	const circle = { cx: 16, cy: 16, r: 15 }, arc = made("circle", { ...circle, class: "left", pathLength: 1, "stroke-dasharray": 1 }), icon = made("path");
+	const circle = { cx: 16, cy: 16, r: 14 }, arc = made("circle", { ...circle, class: "left", pathLength: 1, "stroke-dasharray": 1 }), icon = made("path");
 	const ring = made("svg", { part: "ring", class: "ring", viewBox: "0 0 32 32", "aria-hidden": "true" }, made("circle", circle), arc, icon);
 	const toast = part("div", "toast", { role: "region", tabindex: -1 }), message = part("p", "message"), detail = part("p", "detail");
 	const undo = pressed("undo"), now = pressed("send-now"), close = pressed("close"), said = made("p", { role: "status", class: "said" });
@@ -367,7 +359,7 @@ function text(element, words) {
 const fill = (template, values) => template.replace(/\{(\w+)\}/g, (all, name) => `${values[name] ?? all}`);
 function moment(at) {
 	const when = new Date(at), soon = Math.abs(+when - Date.now()) < 64_800_000;
-	return when.toLocaleString(document.documentElement.lang || undefined, soon ? { timeStyle: "short" } : { dateStyle: "medium", timeStyle: "short" });
+	return when.toLocaleString(document.documentElement.lang || [], { dateStyle: soon ? undefined : "medium", timeStyle: "short" });
 }
 
 if (!customElements.get("undo-toast")) customElements.define("undo-toast", UndoToast);

@@ -15,10 +15,11 @@
  * @typedef {{delay_seconds?: number, scheduled_at?: string, expires_at?: string|null}} Timing
  * @typedef {{pointer: string, code: string, detail: string}} FieldError
  * @typedef {{code: string, title: string, detail: string, status: number, errors?: FieldError[], email_status?: Status}} Problem
- * @typedef {{version?: number, key?: string, signal?: AbortSignal}} Options
- *   version: change only this version (412 otherwise); key: Idempotency-Key.
+ * @typedef {{version?: number, key?: string, signal?: AbortSignal, onprogress?: (part: number) => void}} Options
+ *   version: change only this version (412 otherwise); key: Idempotency-Key; onprogress: told how much of a file has gone, up to 1.
  * @typedef {"connecting"|"live"|"polling"|"offline"|"denied"} Connection  denied: the key or token is good no longer
  * @typedef {(id: string, options?: Options) => Promise<Email>} Act
+ * @typedef {(email: object, options?: Options) => Promise<Email>} Make
  * @typedef {{id?: string, seen: (email: Email) => void, gone?: (id: string) => void, connection?: (state: Connection) => void}} Watcher
  */
 
@@ -50,6 +51,9 @@ export class UndosendError extends Error {
 		this.status = problem.status;
 		this.errors = problem.errors || [];
 	}
+
+	/** Whether what was asked for may have been done all the same. */
+	get unclear() { return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_progress"; }
 }
 
 export class Undosend {
@@ -63,13 +67,13 @@ export class Undosend {
 		this.token = token;
 		/** @type {string|null} what unsafe requests of a session carry */
 		this.xsrf = null;
+		/** @type {string[]|null} what may be done: known once session() was asked */
+		this.scopes = null;
 		this.live = new Live(this);
 	}
 
-	/** @param {object} email @param {Options} [options] @returns {Promise<Email>} held */
-	send(email, options) { return this.json("POST", "/v1/emails", email, options); }
-	/** @param {object} email @param {Options} [options] @returns {Promise<Email>} a draft */
-	draft(email, options) { return this.json("POST", "/v1/emails", { ...email, draft: true }, options); }
+	/** Held. @type {Make} */ send = (email, options) => this.json("POST", "/v1/emails", email, options);
+	/** A draft. @type {Make} */ draft = (email, options) => this.send({ ...email, draft: true }, options);
 	/** @type {Act} */ get = (id, options) => this.json("GET", at(id), undefined, options);
 	/** @param {Record<string, string|number>} [query] @returns {Promise<{data: Email[], has_more: boolean, after: string|null}>} */
 	list(query = {}) {
@@ -80,10 +84,12 @@ export class Undosend {
 	edit(id, parts, options) { return this.json("PATCH", at(id), parts, options); }
 	/** @param {string} id @param {Timing} [timing] @param {Options} [options] @returns {Promise<Email>} */
 	sendDraft(id, timing = {}, options) { return this.json("POST", at(id, "/send"), timing, options); }
-	/** @type {Act} */ undo = (id, options) => this.#act(id, "/undo", options);
-	/** @type {Act} */ cancel = (id, options) => this.#act(id, "/cancel", options);
-	/** @type {Act} */ sendNow = (id, options) => this.#act(id, "/send-now", options);
-	/** @type {Act} */ reopen = (id, options) => this.#act(id, "/reopen", options);
+	/** @param {string} what @returns {Act} */
+	#act(what) { return (id, options) => this.json("POST", at(id, what), undefined, options); }
+	undo = this.#act("/undo");
+	cancel = this.#act("/cancel");
+	sendNow = this.#act("/send-now");
+	reopen = this.#act("/reopen");
 	/** @param {string} id @param {Options} [options] */
 	async remove(id, options) { await this.request("DELETE", at(id), options); }
 	/** @param {string} id @returns {Promise<any[]>} what has happened to it, oldest first */
@@ -104,7 +110,7 @@ export class Undosend {
 		return { file: (await response.json()).data[0], version: version(response) };
 	}
 
-	/** Who is signed in, and what they may do. */
+	/** Who is signed in, and what they may do; with a token, what that may do. */
 	async session() { return this.#entered(await this.json("GET", "/v1/session")); }
 	/** @param {string} key */
 	async signIn(key) { return this.#entered(await this.json("POST", "/v1/session", { key })); }
@@ -125,10 +131,10 @@ export class Undosend {
 
 	/** @param {string} method @param {string} path @param {Options & {headers?: object}} [options] @param {unknown} [body] a Blob, else JSON
 	 * @returns {Promise<Response>} a good one; all others are thrown */
-	async request(method, path, { version, key, signal, headers } = {}, body = undefined) {
+	async request(method, path, { version, key, signal, headers, onprogress } = {}, body = undefined) {
 		const token = typeof this.token === "function" ? await this.token() : this.token, file = body instanceof Blob;
 		try {
-			const response = await fetch(this.base + path, {
+			const response = await (onprogress ? uploaded : fetch)(this.base + path, {
 				method, signal, cache: "no-store", credentials: "same-origin",
 				headers: {
 					...(token && { Authorization: `Bearer ${token}` }),
@@ -139,7 +145,7 @@ export class Undosend {
 					...headers,
 				},
 				body: file ? body : JSON.stringify(body),
-			});
+			}, onprogress);
 			if (response.ok || response.status === 304) return response;
 			throw new UndosendError(await response.json().catch(() => puzzling(response.status)));
 		} catch (error) {
@@ -149,9 +155,9 @@ export class Undosend {
 		}
 	}
 
-	#act(id, what, options) { return this.json("POST", at(id, what), undefined, options); }
 	#entered(session) {
 		this.xsrf = session.xsrf;
+		this.scopes = session.scopes;
 		return session;
 	}
 }
@@ -179,6 +185,7 @@ class Live {
 		};
 	}
 
+	#watching(id) { return [...this.#watchers].filter((w) => !w.id || w.id === id); }
 	get #ids() { return [...new Set([...this.#watchers].map((w) => w.id))]; }
 
 	#arrange() {
@@ -213,13 +220,12 @@ class Live {
 	}
 
 	async #stream(signal, opened) {
-		const query = new URLSearchParams();
-		if (this.#filter) query.set("email", this.#filter);
-		if (this.#cursor) query.set("last_event_id", this.#cursor);
-		else query.set("snapshot", "1");
+		const query = new URLSearchParams({ ...(this.#filter && { email: this.#filter }), ...(this.#cursor ? { last_event_id: this.#cursor } : { snapshot: "1" }) });
 		const silence = new AbortController();
 		const options = { headers: { Accept: "text/event-stream" }, signal: AbortSignal.any([signal, silence.signal]) };
-		let timer = setTimeout(() => silence.abort(), SILENCE);
+		let timer;
+		const listening = () => { clearTimeout(timer); timer = setTimeout(() => silence.abort(), SILENCE); };
+		listening();
 		addEventListener("offline", () => silence.abort(), options);
 		try {
 			const response = await this.client.request("GET", `/v1/events?${query}`, options);
@@ -230,8 +236,7 @@ class Live {
 			for (let rest = ""; ; ) {
 				const { value, done } = await reader.read();
 				if (done) return;
-				clearTimeout(timer);
-				timer = setTimeout(() => silence.abort(), SILENCE);
+				listening();
 				const blocks = (rest + value).replace(/\r\n?/g, "\n").split("\n\n");
 				rest = blocks.pop() || "";
 				for (const block of blocks) await this.#heard(block);
@@ -268,7 +273,7 @@ class Live {
 	}
 
 	async #look(id, options) {
-		if (![...this.#watchers].some((w) => !w.id || w.id === id)) return;
+		if (!this.#watching(id).length) return;
 		const waits = options?.headers.Prefer, began = performance.now();
 		try {
 			const response = await this.client.request("GET", at(id), options);
@@ -281,13 +286,13 @@ class Live {
 		} catch (error) {
 			if (error.status !== 404) throw error;
 			this.#active.delete(id);
-			for (const w of this.#watchers) if (!w.id || w.id === id) w.gone?.(id);
+			for (const w of this.#watching(id)) w.gone?.(id);
 			if (id === this.#filter) await pause(5000, options?.signal);
 		}
 	}
 
 	#show(email) {
-		for (const w of [...this.#watchers]) if (!w.id || w.id === email.id) w.seen(email);
+		for (const w of this.#watching(email.id)) w.seen(email);
 	}
 
 	#tell(state) {
@@ -297,6 +302,17 @@ class Live {
 	}
 }
 
+// As fetch, which cannot tell how much has gone.
+const uploaded = (url, { method, headers, body, signal }, onprogress) => new Promise((resolve, reject) => {
+	const request = new XMLHttpRequest();
+	request.open(method, url);
+	for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+	request.upload.onprogress = ({ loaded, total }) => total && onprogress(loaded / total);
+	request.onload = () => resolve(new Response(request.response, { status: request.status, headers: { ETag: request.getResponseHeader("ETag") ?? "" } }));
+	request.onerror = request.onabort = reject;
+	signal?.addEventListener("abort", () => request.abort());
+	request.send(body);
+});
 const puzzling = (status) => ({ code: "puzzling", title: "Unexpected answer", status, detail: `The answer was HTTP ${status}.` });
 const at = (id, more = "") => `/v1/emails/${encodeURIComponent(id)}${more}`;
 const version = (response) => Number((response.headers.get("ETag") || "").replaceAll('"', ""));
