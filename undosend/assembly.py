@@ -21,6 +21,7 @@ from undosend.choices import signing_keys
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Misconfigured, Unavailable
+from undosend.domain.origins import is_local
 from undosend.domain.holding import HoldPolicy
 from undosend.domain.retry import RetryPolicy
 from undosend.domain.rules import MESSAGE_LIMIT
@@ -32,7 +33,7 @@ from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
-from undosend.doors.http.porter import Porter, is_local
+from undosend.doors.http.porter import Porter
 from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.room import Room, Streams
 from undosend.doors.http.routes import Door, routes

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from tests.http import stages
 from tests.http.live import Talker, listening, talking
 from tests.http.service import PATIENCE, Service, letter, serving
-from tests.http.wire import connected
+from tests.http.wire import connected, said, status
 from undosend.domain.access import Limit, Scope
 from undosend.domain.clock import SECOND
 from undosend.doors.http import subscriptions, ws
@@ -659,7 +659,12 @@ async def refused_with(service: Service, headers: Mapping[str, str | None]) -> d
         ({"Sec-WebSocket-Version": "8"}, "upgrade_required"),
         ({"Sec-WebSocket-Version": None}, "upgrade_required"),
         ({"Connection": "close"}, "bad_parameter"),
+        ({"Connection": "xupgrade"}, "bad_parameter"),
         ({"Sec-WebSocket-Key": None}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "x"}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ"}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "!" * 24}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "A" * 28}, "bad_parameter"),
     ],
 )
 async def test_what_is_no_handshake_is_told_so(
@@ -668,12 +673,24 @@ async def test_what_is_no_handshake_is_told_so(
     assert (await refused_with(service, headers))["code"] == code
 
 
+async def test_only_a_get_of_http_1_1_becomes_a_websocket(service: Service) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    head = await service.call("HEAD", "/v1/ws", headers=HANDSHAKE)
+    older = await said(service, f"GET /v1/ws HTTP/1.0\r\n{lines}\r\n".encode())
+
+    assert head.status == status(older) == KINDS["upgrade_required"].status
+
+
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
     {"Origin": "http://localhost:1"},
     {"Origin": "http://localhost.evil.example"},
     {"Origin": "file://"},
+    {"Origin": "http://[::1"},
+    {"Origin": "//localhost"},
+    {"Origin": "http://localhost:x"},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},

@@ -12,7 +12,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic_core import to_json
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -29,6 +28,7 @@ from undosend.domain.errors import (
     UndosendError,
 )
 from undosend.domain.ids import EMAIL_ID
+from undosend.domain.origins import place_of
 from undosend.doors.http.handshake import must_be_websocket
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.messages import (
@@ -94,7 +94,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
 
     async def get(self) -> None:
         """Let the client in, and serve it as long as the connection lasts."""
-        must_be_websocket(self.request.headers)
+        must_be_websocket(self.request)
         ticket = self.parameter("ticket")
         self._look_at_origin(
             signed_in=ticket is None and "Authorization" not in self.request.headers
@@ -181,7 +181,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
 
     def _is_ours(self, origin: str) -> bool:
         ours = {self.request.host.lower(), self.request.headers.get("Host", "").lower()}
-        return urlsplit(origin).netloc.lower() in ours
+        return (place_of(origin) or "/").lower() in ours
 
     def _leave(self) -> None:
         self.close(1001, "The service is stopping.")
