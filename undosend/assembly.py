@@ -21,8 +21,8 @@ from undosend.choices import signing_keys
 from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Misconfigured, Unavailable
-from undosend.domain.origins import is_local
 from undosend.domain.holding import HoldPolicy
+from undosend.domain.origins import is_local
 from undosend.domain.retry import RetryPolicy
 from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View

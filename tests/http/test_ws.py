@@ -350,6 +350,45 @@ async def test_what_is_no_message_ends_the_line(
         assert await talker.closed() == code
 
 
+def frame(first: int, data: bytes, *, masked: bool = True) -> bytes:
+    """Return a short frame, with a mask of zeros."""
+    return bytes([first, masked << 7 | len(data)]) + bytes(4 * masked) + data
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (frame(0x81, b"\xff"), 1007),
+        (frame(0x81, b'"\xed\xa0\x80"'), 1007),
+        (frame(0x81, b"{}", masked=False), 1002),
+        (frame(0x01, b"{", masked=False) + frame(0x80, b"}"), 1002),
+        (frame(0xC1, b"{}"), 1002),
+        (frame(0x83, b""), 1002),
+        (frame(0x8B, b""), 1002),
+        (frame(0x80, b"{}"), 1002),
+        (frame(0x01, b"{") + frame(0x81, b"}"), 1002),
+        (frame(0x09, b""), 1002),
+        (frame(0x89, b"x" * 126), 1002),
+        (frame(0x88, b"\x03"), 1002),
+        (frame(0x88, b"\x03\xed"), 1002),
+        (frame(0x88, b"\x00\x01"), 1002),
+        (frame(0x88, b"\x03\xe8\xff"), 1002),
+        (frame(0x88, b"\x03\xe8"), 1000),
+        (frame(0x88, b"\x0f\xa0bye"), 4000),
+    ],
+)
+async def test_who_breaks_the_protocol_is_told_so(
+    service: Service, frames: bytes, code: int
+) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    heard = await said(service, f"GET /v1/ws HTTP/1.1\r\n{lines}\r\n".encode() + frames)
+
+    end = heard.rindex(b"}") + 1  # of the message that says: ready
+    assert heard[end] == 0x88
+    assert int.from_bytes(heard[end + 2 : end + 4]) == code
+
+
 async def test_a_message_of_the_full_length_is_taken(service: Service) -> None:
     message = json.dumps({"type": "undo", "email_id": NOBODY})
     async with ready(service) as talker:

@@ -1,8 +1,8 @@
 """``/v1/ws``: events and commands over one WebSocket (RFC 6455), in messages of JSON.
 
 Whatever is asked over it is answered as over HTTP: the same checks, the same problems. Close
-codes: 1001 we stop, 1003 binary, 1007 no JSON, 1008 too many messages, 1009 too large a message,
-1013 it reads too slowly, 4401 nobody has said who it is.
+codes: 1001 we stop, 1002 no frame, 1003 binary, 1007 no JSON, 1008 too many messages, 1009 too
+large a message, 1013 it reads too slowly, 4401 nobody has said who it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import to_json
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
 from undosend.domain.access import Caller, Scope
 from undosend.domain.clock import SECOND
@@ -29,6 +29,7 @@ from undosend.domain.errors import (
 )
 from undosend.domain.ids import EMAIL_ID
 from undosend.domain.origins import place_of
+from undosend.doors.http.frames import Frames
 from undosend.doors.http.handshake import must_be_websocket
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.messages import (
@@ -91,6 +92,12 @@ class SocketHandler(MailHandler, WebSocketHandler):
     def check_origin(self, origin: str) -> bool:  # noqa: ARG002 - ``_look_at_origin`` has
         """Let in who has come this far."""
         return True
+
+    def get_websocket_protocol(self) -> Frames:
+        """Return what reads and writes the frames."""
+        usual = super().get_websocket_protocol()
+        assert isinstance(usual, WebSocketProtocol13)  # noqa: S101 - the handshake was judged
+        return Frames(self, mask_outgoing=False, params=usual.params)
 
     async def get(self) -> None:
         """Let the client in, and serve it as long as the connection lasts."""
