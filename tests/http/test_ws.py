@@ -290,6 +290,7 @@ WRONG: list[Any] = [
     {"type": "subscribe", "types": "email.sent"},
     {"type": "subscribe", "types": ["email.nonsense"]},
     {"type": "subscribe", "types": []},
+    {"type": "subscribe", "types": ["email.sent,email.held"]},
     {"type": "subscribe", "snapshot": "yes"},
     {"type": "subscribe", "email": "x"},
     {"type": "subscribe", "group": ""},
@@ -320,7 +321,8 @@ async def test_a_message_that_makes_no_sense_is_told_what_is_wrong(
 async def test_a_mistake_is_answered_under_its_name(service: Service) -> None:
     async with ready(service) as talker:
         assert (await talker.asked(type="nonsense", ref="mine"))["ref"] == "mine"
-        for ref in (True, "\ud800"):
+        assert (await talker.asked(type="unsubscribe", ref=10**300))["ref"] == 10**300
+        for ref in (True, 1.5, "\ud800", "x" * 257):
             assert (await talker.asked(type="nonsense", ref=ref))["ref"] is None
 
 

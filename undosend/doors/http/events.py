@@ -44,7 +44,10 @@ class EventsHandler(MailHandler):
 
     async def get(self) -> None:
         """Show a page, oldest first, or begin a stream."""
-        topic = self.outbox.topic(topic_of(self.account, {x: self.parameter(x) for x in FILTERS}))
+        given = {name: self.parameter(name) for name in FILTERS}
+        types = given["types"]
+        wanted = topic_of(self.account, given, None if types is None else types.split(","))
+        topic = self.outbox.topic(wanted)
         await (self._stream(topic) if self.streams else self._page(topic))
 
     async def _page(self, topic: Topic) -> None:
