@@ -166,6 +166,7 @@ def make_door(
     signer = store.signing_key.signer
     tokens = Tokens(signer, store.keyring, clock)
     origins = frozenset(filter(None, settings.cors_origins.split(",")))
+    usual = Ration(settings.rate_per_minute, settings.daily_quota)
     table = routes(
         desk=Desk(
             outbox,
@@ -182,14 +183,14 @@ def make_door(
         openapi=data("api-spec") / "openapi.yaml",
         page=Path(__file__).parent / "web",
         inbox=inbox,
-        keys=KeyDesk(store.keyring, clock),
+        keys=KeyDesk(store.keyring, clock, usual),
     )
     return Door(
         table,
         counted=ground.metrics.requested,
         public_url=settings.public_url,
         porter=Porter(store.keyring, tokens, signer, origins),
-        limits=Limits(clock, store.keyring, Ration(settings.rate_per_minute, settings.daily_quota)),
+        limits=Limits(clock, store.keyring, usual),
         room=Room(settings.max_body_memory_mib * 1024 * 1024),
         origins=origins,
     )
