@@ -352,6 +352,7 @@ async def test_a_keys_delays_stand_in_place_of_the_operators(house: House) -> No
         ("[::1", False),
         ("[::1].evil.example", False),
         ("[::1%25lo]", False),
+        ("[127.0.0.1]", False),
         ("localhost:x", False),
         ("localhost:99999", False),
         ("127.0.0.1.", False),

@@ -9,7 +9,7 @@ import ipaddress
 import re
 
 _MOST_PORTS = 65_536
-_PLACE = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{0,5}))?")
+_PLACE = re.compile(r"(\[(?=[^]]*:)[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._-]{1,253})(?::([0-9]{0,5}))?")
 _ORIGIN = re.compile(r"https?://([^/?#@\\]+)")
 
 

@@ -26,7 +26,9 @@ _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # RFC 3986 has no other characters
 _LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # RFC 1035 §2.3.4
 _HOST = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\]")
 _NUMBER = re.compile("[0-9]+|0[Xx][0-9A-Fa-f]*")
-_INWARD = tuple(f".{zone}" for zone in ("localhost", "local", "internal", "home.arpa", "invalid"))
+_INWARD = tuple(
+    f".{zone}" for zone in ("localhost", "local", "internal", "home.arpa", "invalid", "onion")
+)
 """Zones that are nowhere public, and never will be."""
 
 _SMTP = 25
