@@ -481,6 +481,19 @@ async def test_a_service_that_stops_says_good_bye(service: Service) -> None:
     assert len(service.desk.pulse) == 0
 
 
+async def test_who_leaves_during_the_handshake_is_no_mistake_of_ours(service: Service) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    for _ in range(20):
+        async with connected(service) as (_reader, writer):
+            writer.write(f"GET /v1/ws HTTP/1.1\r\n{lines}\r\n".encode())
+            writer.close()
+            await writer.wait_closed()
+    await until(lambda: len(service.desk.pulse) == 0)
+
+    assert (await service.get("/livez")).status == 200  # and the log holds no trace
+
+
 async def test_nothing_is_kept_of_who_has_left(service: Service) -> None:
     async with ready(service) as talker:
         await subscribed(talker)

@@ -125,7 +125,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
     async def open(self) -> None:
         """Say that it can begin, where we know who it is."""
         if self._admitted:
-            await self.say({"type": "ready"})
+            with suppress(WebSocketClosedError):  # it has left already
+                await self.say({"type": "ready"})
 
     def beat(self, now: int) -> None:
         """Hang up on who does not say who it is, or is let in no longer."""
