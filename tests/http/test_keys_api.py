@@ -393,6 +393,9 @@ async def test_a_bounded_key_makes_and_gets_no_key_that_may_more(service: Servic
         ("/senders/1", "beyond_own_key"), ("/senders/2", "beyond_own_key"),
     ]  # fmt: skip
     assert await wrong(bounded, max_delay_seconds=61) == [("/max_delay_seconds", "beyond_own_key")]
+    assert await wrong(bounded, default_delay_seconds=61) == [
+        ("/default_delay_seconds", "beyond_own_key")
+    ]
     assert await wrong(bounded, expires_in_days=11) == [("/expires_in_days", "beyond_own_key")]
     assert await wrong(bounded, expires_at="2099-01-01T00:00:00Z") == [
         ("/expires_at", "beyond_own_key")

@@ -179,6 +179,8 @@ def _beyond(given: KeyIn, now: int, own: Key) -> list[FieldError]:
     places = [f"/senders/{place}" for place in _strangers(given.senders or (), own)]
     if _longer(given.max_delay_seconds, own.max_delay_seconds) and given.max_delay_seconds:
         places.append("/max_delay_seconds")
+    if _longer(given.default_delay_seconds or 0, own.max_delay_seconds):
+        places.append("/default_delay_seconds")
     if (given.expiry(now) or 0) > own.expires_at:
         places.append("/expires_at" if given.expires_in_days is None else "/expires_in_days")
     return [FieldError(place, "beyond_own_key", detail) for place in places]
