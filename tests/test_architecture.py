@@ -179,7 +179,7 @@ LAYERS = (
     Layer(("undosend.metrics",), (DOMAIN, SPOOL_PORT), ("prometheus_client",)),
     Layer(
         ("undosend.settings", "undosend.choices"),
-        ("undosend.domain.errors", "undosend.choices"),
+        ("undosend.domain.errors", "undosend.domain.origins", "undosend.choices"),
         ("pydantic", "pydantic_core", "annotated_types"),
     ),
     Layer(("undosend",), ()),

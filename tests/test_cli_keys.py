@@ -236,3 +236,22 @@ def test_another_database_than_sqlite_is_refused_in_one_line(run: Run) -> None:
     assert (result.exit_code, result.stdout) == (2, "")
     assert "SQLite only" in result.stderr
     assert "hidden" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("show", ""),
+        ("revoke", ""),
+        ("rotate", ""),
+        ("create", "--name", "shop", "--account", ""),
+        ("rotate", "key_1", "--overlap-hours", "nan"),
+    ],
+)
+def test_what_a_script_left_empty_is_told_and_nothing_is_done(
+    run: Run, words: tuple[str, ...]
+) -> None:
+    result = run("keys", *words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Invalid value for" in result.stderr

@@ -82,6 +82,27 @@ def test_a_webhook_is_of_its_account(run: Run) -> None:
     assert run("list", "--account", "acme").stdout.startswith(webhook["id"])
 
 
+@pytest.mark.parametrize("account", ["", " ", "a b", "\x01", "acme/x", "x" * 257])
+def test_what_is_no_account_is_not_taken_for_the_default_one(run: Run, account: str) -> None:
+    there = made(run)["id"]
+
+    result = run("create", URL, "--account", account)
+
+    assert result.exit_code
+    assert "account" in result.stderr
+    assert [one["id"] for one in json.loads(run("list", "--json").stdout)["data"]] == [there]
+
+
+@pytest.mark.parametrize("words", [["show", ""], ["delete", ""], ["redeliver", "wh_1", ""]])
+def test_an_id_that_a_script_left_empty_is_told(run: Run, words: list[str]) -> None:
+    made(run)
+
+    result = run(*words)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Invalid value for" in result.stderr
+
+
 def test_what_is_wrong_is_told_in_one_line(run: Run) -> None:
     result = run("create", "https://10.0.0.1/", "--types", "x")
 

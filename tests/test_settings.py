@@ -37,8 +37,12 @@ def test_a_variable_is_read_into_its_fields_type() -> None:
     assert (settings.dev, settings.grace_seconds) == (True, 2.5)
 
 
-def test_a_secret_is_read_from_a_file_without_its_newline(tmp_path: Path) -> None:
-    (tmp_path / "relay").write_text(RELAY + "\n")
+@pytest.mark.parametrize("before", ["", "\ufeff"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("after", ["", "\n", "\r\n"], ids=repr)
+def test_a_secret_is_read_from_a_file_without_what_editors_add(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    (tmp_path / "relay").write_bytes(f"{before}{RELAY}{after}".encode())
 
     settings = load({}, {"UNDOSEND_RELAY_URL_FILE": str(tmp_path / "relay")})
 
@@ -251,9 +255,55 @@ def test_service_and_metrics_cannot_share_a_port() -> None:
     assert load({"dev": True, "port": 0, "metrics_port": 0}, {}).port == 0
 
 
-@pytest.mark.parametrize("url", ["mail.example", "ftp://mail.example", "https://", "http://a/?b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.example",
+        "ftp://mail.example",
+        "https://",
+        "http://a/?b",
+        "http://[::1",
+        "https://mail example",
+        "https://mail.example\n",
+        "https://mail.example:port",
+        "https://mail.example:65536",
+        "https://ann@mail.example",
+        "https://mail.example/a b",
+        "https://mail.example#",
+    ],
+)
 def test_a_public_url_that_no_link_can_start_with_is_refused(url: str) -> None:
-    assert "--public-url" in refusal({"dev": True, "public_url": url}, {})
+    sentence = refusal({"dev": True, "public_url": url}, {})
+
+    assert sentence.startswith("--public-url: ")
+    assert "write it like https://" in sentence
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "null",
+        "https://*.example",
+        "https://[::1",
+        "https://ann@mail.example",
+        "https://mail.example:port",
+        "https://mail.example/x",
+        "https://a.example https://b.example",
+    ],
+)
+def test_what_no_browser_names_as_an_origin_is_refused(origin: str) -> None:
+    sentence = refusal({"dev": True, "cors_origins": f"https://a.example,{origin}"}, {})
+
+    assert sentence.startswith(f"--cors-origins: {origin!r} is no origin: write https://")
+
+
+def test_origins_are_kept_as_browsers_write_them() -> None:
+    given = "HTTPS://Mail.Example:443/, http://localhost:5173,http://[::1]:80"
+
+    assert Settings(cors_origins=given).cors_origins == (
+        "https://mail.example,http://localhost:5173,http://[::1]"
+    )
 
 
 def test_a_public_url_ends_without_a_slash() -> None:

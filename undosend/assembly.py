@@ -22,6 +22,7 @@ from undosend.devinbox import DevInbox
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.errors import Misconfigured, Unavailable
 from undosend.domain.holding import HoldPolicy
+from undosend.domain.origins import is_local
 from undosend.domain.retry import RetryPolicy
 from undosend.domain.rules import MESSAGE_LIMIT
 from undosend.doors.http.answers import View
@@ -32,7 +33,7 @@ from undosend.doors.http.mail import Desk
 from undosend.doors.http.once import Once
 from undosend.doors.http.operators import OperatorDoor, operator_routes
 from undosend.doors.http.ops import MetricsHandler
-from undosend.doors.http.porter import Porter, is_local
+from undosend.doors.http.porter import Porter
 from undosend.doors.http.pulse import Pulse
 from undosend.doors.http.room import Room, Streams
 from undosend.doors.http.routes import Door, routes
@@ -165,6 +166,7 @@ def make_door(
     signer = store.signing_key.signer
     tokens = Tokens(signer, store.keyring, clock)
     origins = frozenset(filter(None, settings.cors_origins.split(",")))
+    usual = Ration(settings.rate_per_minute, settings.daily_quota)
     table = routes(
         desk=Desk(
             outbox,
@@ -181,14 +183,14 @@ def make_door(
         openapi=data("api-spec") / "openapi.yaml",
         page=Path(__file__).parent / "web",
         inbox=inbox,
-        keys=KeyDesk(store.keyring, clock),
+        keys=KeyDesk(store.keyring, clock, usual),
     )
     return Door(
         table,
         counted=ground.metrics.requested,
         public_url=settings.public_url,
         porter=Porter(store.keyring, tokens, signer, origins),
-        limits=Limits(clock, store.keyring, Ration(settings.rate_per_minute, settings.daily_quota)),
+        limits=Limits(clock, store.keyring, usual),
         room=Room(settings.max_body_memory_mib * 1024 * 1024),
         origins=origins,
     )

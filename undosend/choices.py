@@ -6,15 +6,18 @@ Each type judges its text and raises what is wrong with it in words; ``settings`
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated, TypeAlias
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
 from undosend.domain.errors import Misconfigured
+from undosend.domain.origins import place_of
 
 _LEAST_OF_A_SIGNING_KEY = 32
 _SMTP_PORT = 25
+_USUAL_PORTS = {"http": ":80", "https": ":443"}
+_PATH = re.compile("[A-Za-z0-9._~%/-]*")
 
 
 def async_database_url(url: str) -> str:
@@ -65,8 +68,8 @@ def _host(host: str) -> str:
 
 
 def _public(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+    path = url.partition("://")[2].partition("/")[2]
+    if place_of(url.removesuffix(f"/{path}")) is None or not _PATH.fullmatch(path):
         raise ValueError(
             f"{url!r} is no address that links can start with: "
             "write it like https://mail.example.org, without ? and #."
@@ -75,16 +78,19 @@ def _public(url: str) -> str:
 
 
 def _origins(text: str) -> str:
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ValueError(
-                f"{origin!r} is no origin: write https://mail.example.org, with nothing behind "
-                "the host and port. There is no word for every origin, because any page in the "
-                "world could then send mail for who looks at it."
-            )
-    return ",".join(origins)
+    return ",".join(map(_origin, _listed(text)))
+
+
+def _origin(text: str) -> str:
+    """Return the origin as browsers write it (RFC 6454 §6.2): they compare it octet by octet."""
+    origin = text.rstrip("/").lower()
+    if place_of(origin) is None:
+        raise ValueError(
+            f"{text!r} is no origin: write https://mail.example.org, with nothing behind "
+            "the host and port. There is no word for every origin, because any page in the "
+            "world could then send mail for who looks at it."
+        )
+    return origin.removesuffix(_USUAL_PORTS[origin.partition(":")[0]])
 
 
 def _networks(text: str) -> str:

@@ -53,6 +53,19 @@ class Setting(click.Option):
         return extra
 
 
+class Word(click.types.StringParamType):
+    """A text that says something; an empty one is a script's variable that was never set."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is."""
+        if value == "":
+            self.fail("it is empty, as a variable is that was never set.", param, ctx)
+        return str(super().convert(value, param, ctx))
+
+
+WORD = Word()
+
+
 def asked(given: Mapping[str, object], request: Request, *, make: bool = False) -> Any:
     """Return what the operator's door answers; end the command where it answers with a problem.
 

@@ -7,13 +7,14 @@ keep it: ``KEY=$(undosend keys create --name shop)``. Everything else is for the
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 import click
 
-from undosend.cli_frame import Setting, asked
+from undosend.cli_frame import WORD, Setting, asked
 
 _PLACE = ("database_url",)
 _ONCE = "This is the only time that it is shown: keep it where your program keeps its secrets."
@@ -23,8 +24,18 @@ def _settings() -> list[click.Parameter]:
     return [Setting(name) for name in _PLACE]
 
 
+class _Hours(click.FloatRange):
+    """A number of hours, which ``nan`` is not: it is in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        hours = super().convert(value, param, ctx)
+        if math.isnan(hours):
+            self.fail(f"{value} is no number.", param, ctx)
+        return hours
+
+
 _JSON = click.Option(["as_json", "--json"], is_flag=True, help="Print the answer as JSON.")
-_ID = click.Argument(["key_id"], metavar="ID")
+_ID = click.Argument(["key_id"], metavar="ID", type=WORD)
 
 
 def _number(name: str, text: str) -> click.Option:
@@ -45,7 +56,9 @@ _PROPERTIES = [
         metavar="ADDRESS|DOMAIN",
         help="Mail may be from this address, or any of this domain, only; can be said again.",
     ),
-    click.Option(["--account"], help="Whose mail it is for; without this the account default."),
+    click.Option(
+        ["--account"], type=WORD, help="Whose mail it is for; without this the account default."
+    ),
     _number("--default-delay-seconds", "Undo window of an email that names none."),
     _number("--max-delay-seconds", "Longest delay that an email may ask for."),
     _number("--rate-per-minute", "Most requests in a minute; 0 is without limit."),
@@ -105,7 +118,7 @@ def revoke(*, key_id: str, **given: Any) -> None:
         _ID,
         click.Option(
             ["--overlap-hours"],
-            type=click.FloatRange(min=0, max=8760),
+            type=_Hours(min=0, max=8760),
             metavar="NUMBER",
             default=24,
             show_default=True,

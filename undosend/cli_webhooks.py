@@ -13,15 +13,15 @@ from typing import Any, TextIO
 
 import click
 
-from undosend.cli_frame import Setting, asked
+from undosend.cli_frame import WORD, Setting, asked
 
 _PLACE = ("database_url", "webhook_allow_networks", "webhook_ports")
 _ONCE = "This is the only time that the secret is shown: the receiver checks signatures with it."
 
 _JSON = click.Option(["as_json", "--json"], is_flag=True, help="Print the answer as JSON.")
-_ID = click.Argument(["webhook_id"], metavar="ID")
+_ID = click.Argument(["webhook_id"], metavar="ID", type=WORD)
 _ACCOUNT = click.Option(
-    ["--account"], help="Whose emails it is about; without this the account default."
+    ["--account"], type=WORD, help="Whose emails it is about; without this the account default."
 )
 _TYPES = click.Option(
     ["--types"],
@@ -41,7 +41,7 @@ def webhooks() -> None:
 
 
 @webhooks.command(
-    params=[click.Argument(["url"]), _TYPES, _DESCRIPTION, _JSON, *_common()],
+    params=[click.Argument(["url"], type=WORD), _TYPES, _DESCRIPTION, _JSON, *_common()],
 )
 def create(*, url: str, types: str | None, as_json: bool, **given: Any) -> None:
     """Tell URL of events from now on, and print the secret that signs."""
@@ -66,7 +66,7 @@ def show(*, webhook_id: str, as_json: bool, **given: Any) -> None:
 @webhooks.command(
     params=[
         _ID,
-        click.Option(["--url"], help="Where to, from now on."),
+        click.Option(["--url"], type=WORD, help="Where to, from now on."),
         _TYPES,
         _DESCRIPTION,
         click.Option(["--enable/--disable"], default=None, help="Whether to tell it anything."),
@@ -124,7 +124,11 @@ def deliveries(
 
 
 @webhooks.command(
-    params=[_ID, click.Argument(["delivery_id"], metavar="[DELIVERY]", required=False), *_common()]
+    params=[
+        _ID,
+        click.Argument(["delivery_id"], metavar="[DELIVERY]", type=WORD, required=False),
+        *_common(),
+    ]
 )
 def redeliver(*, webhook_id: str, delivery_id: str | None, **given: Any) -> None:
     """Send a delivery once more; without one, those that are dead, a thousand at once."""

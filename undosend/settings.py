@@ -313,7 +313,7 @@ def _content(key: str, path: str) -> str:
             f"put the URL itself into {key.removesuffix('_FILE')}."
         )
     try:
-        text = Path(path).read_text("utf-8").rstrip("\r\n")
+        text = Path(path).read_text("utf-8-sig").rstrip("\r\n")
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise Misconfigured(

@@ -290,7 +290,7 @@ async def serving(
             readiness=lambda: unready(outbox, releaser, spool, clock),
             openapi=data("api-spec") / "openapi.yaml",
             page=Path(__file__).parents[2] / "undosend" / "web",
-            keys=KeyDesk(keyring, clock),
+            keys=KeyDesk(keyring, clock, USUAL_RATION),
             inbox=inbox,
         )
         counts: list[tuple[str, int, str | None]] = []

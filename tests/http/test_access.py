@@ -354,6 +354,12 @@ async def test_a_keys_delays_stand_in_place_of_the_operators(house: House) -> No
         ("2130706433", False),
         ("127.1", False),
         ("[::1", False),
+        ("[::1].evil.example", False),
+        ("[::1%25lo]", False),
+        ("[127.0.0.1]", False),
+        ("localhost:x", False),
+        ("localhost:99999", False),
+        ("127.0.0.1.", False),
         ("", False),
     ],
 )
@@ -371,7 +377,16 @@ async def test_without_keys_only_this_machine_is_served_by_its_own_name(
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1.evil.example",
+        "http://[::1",
+        "http://evil.example@localhost",
+        "//localhost",
+        "moz-extension://localhost",
+    ],
 )
 async def test_without_keys_no_foreign_page_changes_anything(service: Service, origin: str) -> None:
     email_id = await stages.held(service)

@@ -301,7 +301,17 @@ def test_the_client_says_what_it_wants(accept: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "accept", ["text/html", "", "application/xml, image/*", "*/*;q=0", "application/json;q=x"]
+    "accept",
+    [
+        "text/html",
+        "",
+        "application/xml, image/*",
+        "*/*;q=0",
+        "application/json;q=x",
+        "*/*;q=-1",
+        "*/*;q=inf",
+        "*/*;q=1_0",
+    ],
 )
 def test_who_takes_neither_gets_nothing(accept: str) -> None:
     with pytest.raises(BadRequest) as refused:

@@ -9,7 +9,7 @@ import pytest
 from structlog import get_logger
 from structlog.testing import capture_logs
 
-from tests.http.service import Answer, Service
+from tests.http.service import USUAL_RATION, Answer, Service
 from undosend.control import Answer as Told
 from undosend.control import Request
 from undosend.domain.access import EVERY, Scope
@@ -393,6 +393,9 @@ async def test_a_bounded_key_makes_and_gets_no_key_that_may_more(service: Servic
         ("/senders/1", "beyond_own_key"), ("/senders/2", "beyond_own_key"),
     ]  # fmt: skip
     assert await wrong(bounded, max_delay_seconds=61) == [("/max_delay_seconds", "beyond_own_key")]
+    assert await wrong(bounded, default_delay_seconds=61) == [
+        ("/default_delay_seconds", "beyond_own_key")
+    ]
     assert await wrong(bounded, expires_in_days=11) == [("/expires_in_days", "beyond_own_key")]
     assert await wrong(bounded, expires_at="2099-01-01T00:00:00Z") == [
         ("/expires_at", "beyond_own_key")
@@ -433,6 +436,25 @@ async def test_one_bound_alone_keeps_it_from_a_free_key(
 
     assert (await bounded.call("POST", f"/v1/keys/{free.id}/rotate")).status == 403
     assert await free.let_in()
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"rate_per_minute": 0}, 403),
+        ({"rate_per_minute": USUAL_RATION.per_minute + 1}, 403),
+        ({"rate_per_minute": USUAL_RATION.per_minute}, 201),
+        ({"rate_per_minute": 1}, 201),
+        ({"daily_quota": 7}, 201),
+    ],
+)
+async def test_a_key_without_a_rate_of_its_own_gets_none_that_may_more_than_the_usual(
+    service: Service, more: dict[str, Any], status: int
+) -> None:
+    usual, other = await holder(service), await holder(service, **more)
+
+    assert (await usual.call("POST", f"/v1/keys/{other.id}/rotate")).status == status
+    assert await other.let_in()
 
 
 # The operator.

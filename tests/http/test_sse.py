@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.fakes import Stage, WatchedSpool
 from tests.http import stages
 from tests.http.live import Listener, listening
 from tests.http.service import PATIENCE, Service, serving
+from tests.http.wire import connected
 from undosend.domain.access import Limit
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.domain.errors import Unavailable
@@ -348,6 +350,22 @@ async def until(met: Any) -> None:
     async with asyncio.timeout(PATIENCE):
         while not met():  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0)
+
+
+async def test_who_leaves_before_it_begins_is_followed_by_nobody() -> None:
+    hub, stage = Hub(), Stage()
+    spool = WatchedSpool(MemorySpool(hub.publish), stage)
+    request = "GET /v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    async with serving(spool, hub) as service:
+        stage.stop_at("last_told")
+        async with connected(service) as (_, writer):
+            writer.write(request.encode())
+            await stage.seen("last_told")
+        await service.get("/livez")  # by now it is noticed
+
+        stage.let_go()
+
+        await until(lambda: len(hub) == len(service.desk.pulse) == 0)
 
 
 async def test_who_leaves_is_followed_by_nobody(service: Service) -> None:

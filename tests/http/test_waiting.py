@@ -214,7 +214,9 @@ async def test_nobody_waits_for_what_is_not_there(patient: Patient) -> None:
     assert patient.nobody_waited
 
 
-@pytest.mark.parametrize("wish", ["wait=61", "wait=3600", "wait=999999999"])
+@pytest.mark.parametrize(
+    "wish", ["wait=61", "wait=3600", "wait=999999999", "wait=1000000000", f"wait={'9' * 5000}"]
+)
 async def test_nobody_waits_for_longer_than_a_minute(patient: Patient, wish: str) -> None:
     email_id = await stages.draft(patient)
     asked = patient.asked(email_id, Prefer=wish)

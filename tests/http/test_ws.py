@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from tests.http import stages
 from tests.http.live import Talker, listening, talking
 from tests.http.service import PATIENCE, Service, letter, serving
-from tests.http.wire import connected
+from tests.http.wire import connected, said, status
 from undosend.domain.access import Limit, Scope
 from undosend.domain.clock import SECOND
 from undosend.doors.http import subscriptions, ws
@@ -290,6 +290,7 @@ WRONG: list[Any] = [
     {"type": "subscribe", "types": "email.sent"},
     {"type": "subscribe", "types": ["email.nonsense"]},
     {"type": "subscribe", "types": []},
+    {"type": "subscribe", "types": ["email.sent,email.held"]},
     {"type": "subscribe", "snapshot": "yes"},
     {"type": "subscribe", "email": "x"},
     {"type": "subscribe", "group": ""},
@@ -320,7 +321,8 @@ async def test_a_message_that_makes_no_sense_is_told_what_is_wrong(
 async def test_a_mistake_is_answered_under_its_name(service: Service) -> None:
     async with ready(service) as talker:
         assert (await talker.asked(type="nonsense", ref="mine"))["ref"] == "mine"
-        for ref in (True, "\ud800"):
+        assert (await talker.asked(type="unsubscribe", ref=10**300))["ref"] == 10**300
+        for ref in (True, 1.5, "\ud800", "x" * 257):
             assert (await talker.asked(type="nonsense", ref=ref))["ref"] is None
 
 
@@ -348,6 +350,45 @@ async def test_what_is_no_message_ends_the_line(
         await talker.line.send(message)
 
         assert await talker.closed() == code
+
+
+def frame(first: int, data: bytes, *, masked: bool = True) -> bytes:
+    """Return a short frame, with a mask of zeros."""
+    return bytes([first, masked << 7 | len(data)]) + bytes(4 * masked) + data
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (frame(0x81, b"\xff"), 1007),
+        (frame(0x81, b'"\xed\xa0\x80"'), 1007),
+        (frame(0x81, b"{}", masked=False), 1002),
+        (frame(0x01, b"{", masked=False) + frame(0x80, b"}"), 1002),
+        (frame(0xC1, b"{}"), 1002),
+        (frame(0x83, b""), 1002),
+        (frame(0x8B, b""), 1002),
+        (frame(0x80, b"{}"), 1002),
+        (frame(0x01, b"{") + frame(0x81, b"}"), 1002),
+        (frame(0x09, b""), 1002),
+        (frame(0x89, b"x" * 126), 1002),
+        (frame(0x88, b"\x03"), 1002),
+        (frame(0x88, b"\x03\xed"), 1002),
+        (frame(0x88, b"\x00\x01"), 1002),
+        (frame(0x88, b"\x03\xe8\xff"), 1002),
+        (frame(0x88, b"\x03\xe8"), 1000),
+        (frame(0x88, b"\x0f\xa0bye"), 4000),
+    ],
+)
+async def test_who_breaks_the_protocol_is_told_so(
+    service: Service, frames: bytes, code: int
+) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    heard = await said(service, f"GET /v1/ws HTTP/1.1\r\n{lines}\r\n".encode() + frames)
+
+    end = heard.rindex(b"}") + 1  # of the message that says: ready
+    assert heard[end] == 0x88
+    assert int.from_bytes(heard[end + 2 : end + 4]) == code
 
 
 async def test_a_message_of_the_full_length_is_taken(service: Service) -> None:
@@ -438,6 +479,19 @@ async def test_a_service_that_stops_says_good_bye(service: Service) -> None:
         await talking(service.url).__aenter__()
     assert refused.value.response.status_code == 503
     assert len(service.desk.pulse) == 0
+
+
+async def test_who_leaves_during_the_handshake_is_no_mistake_of_ours(service: Service) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    for _ in range(20):
+        async with connected(service) as (_reader, writer):
+            writer.write(f"GET /v1/ws HTTP/1.1\r\n{lines}\r\n".encode())
+            writer.close()
+            await writer.wait_closed()
+    await until(lambda: len(service.desk.pulse) == 0)
+
+    assert (await service.get("/livez")).status == 200  # and the log holds no trace
 
 
 async def test_nothing_is_kept_of_who_has_left(service: Service) -> None:
@@ -659,7 +713,12 @@ async def refused_with(service: Service, headers: Mapping[str, str | None]) -> d
         ({"Sec-WebSocket-Version": "8"}, "upgrade_required"),
         ({"Sec-WebSocket-Version": None}, "upgrade_required"),
         ({"Connection": "close"}, "bad_parameter"),
+        ({"Connection": "xupgrade"}, "bad_parameter"),
         ({"Sec-WebSocket-Key": None}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "x"}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ"}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "!" * 24}, "bad_parameter"),
+        ({"Sec-WebSocket-Key": "A" * 28}, "bad_parameter"),
     ],
 )
 async def test_what_is_no_handshake_is_told_so(
@@ -668,12 +727,24 @@ async def test_what_is_no_handshake_is_told_so(
     assert (await refused_with(service, headers))["code"] == code
 
 
+async def test_only_a_get_of_http_1_1_becomes_a_websocket(service: Service) -> None:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
+
+    head = await service.call("HEAD", "/v1/ws", headers=HANDSHAKE)
+    older = await said(service, f"GET /v1/ws HTTP/1.0\r\n{lines}\r\n".encode())
+
+    assert head.status == status(older) == KINDS["upgrade_required"].status
+
+
 FOREIGN = [
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
     {"Origin": "http://localhost:1"},
     {"Origin": "http://localhost.evil.example"},
     {"Origin": "file://"},
+    {"Origin": "http://[::1"},
+    {"Origin": "//localhost"},
+    {"Origin": "http://localhost:x"},
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},
     {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"},

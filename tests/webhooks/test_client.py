@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from email.utils import formatdate
@@ -13,6 +15,7 @@ import pytest
 
 from tests.certificates import Authority, self_signed
 from tests.webhooks.receiver import Names, Receiver, receiving, saying, status
+from tests.webhooks.stage import until
 from undosend.domain.clock import SECOND, ManualClock
 from undosend.webhooks.client import REPLY_OCTETS, HttpSender, SystemLookup
 from undosend.webhooks.guard import Guard, Lookup
@@ -306,6 +309,27 @@ async def test_who_asks_for_the_same_name_at_once_shares_the_answer() -> None:
     assert len({tuple(answer) for answer in answers}) == 1
     assert lookup._asked == {}
     lookup.close()
+
+
+async def test_a_name_that_is_found_wrong_when_nobody_waits_any_more_writes_no_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lookup, gate = SystemLookup(), threading.Event()
+    for _ in range(lookup._threads._max_workers):
+        lookup._threads.submit(gate.wait)
+    asking = asyncio.create_task(lookup("x" * 64, 443))
+    await asyncio.sleep(0)
+
+    asking.cancel()
+    await asyncio.wait([asking])
+    gate.set()
+    await until(lambda: lookup._asked == {})
+    lookup._threads.shutdown()
+    await asyncio.sleep(0)
+    del asking  # it holds on to what it waited for
+    gc.collect()
+
+    assert caplog.records == []
 
 
 async def test_a_connection_that_is_reset_writes_no_trace(caplog: pytest.LogCaptureFixture) -> None:

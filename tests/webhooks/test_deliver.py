@@ -385,6 +385,29 @@ async def test_another_replica_takes_over_when_the_lease_ends() -> None:
         await deliverer.stop(0)
 
 
+async def test_an_attempt_that_another_one_took_the_place_of_writes_nothing() -> None:
+    scene = Scene()
+    endpoint = await scene.endpoint()
+    outcomes = [FAILED, WELL]
+    scene.sender.says[GOOD] = lambda _: outcomes.pop(0)
+    scene.sender.hang(GOOD)
+    await scene.hold()
+    await scene.deliverer.run_once()
+    await until(lambda: scene.sender.running_at(GOOD) == 1)
+    (delivery,) = await scene.deliveries(endpoint)
+
+    at = scene.clock.now()
+    await scene.webhooks.redeliver(ACCOUNT, endpoint.id, delivery.id, at=at)
+    await scene.deliverer.run_once()
+    await until(lambda: scene.sender.running_at(GOOD) == 2)
+    scene.sender.let_go(GOOD)
+    await scene.deliverer.idle()
+
+    (after,) = await scene.deliveries(endpoint)
+    assert (after.status, after.attempts, after.result) == (Status.DELIVERED, 1, Result.DELIVERED)
+    assert (await scene.now(endpoint)).failing_since is None
+
+
 async def test_a_stop_gives_back_what_does_not_end() -> None:
     scene = Scene()
     endpoint = await scene.endpoint()

@@ -109,6 +109,24 @@ MALFORMED = [
     "https://%31%32%37.0.0.1/",
     "https://x.example%00.y.example/",
     "https://x.example/" + "a" * 2048,
+    "https://127.1/",
+    "https://0x7f000001/",
+    "https://0177.0.0.1/",
+    "https://127.0.0.1./",
+    "https://0x7f.1./",
+    "https://256.256.256.256/",
+    "https://1.2.3.4.5/",
+    "https://08.1.1.1/",
+    "https://999999999999/",
+    "https://x.example.0x7f/",
+    "https://x.123/",
+    "https://x..example/",
+    "https://x.example../",
+    "https://.x.example/",
+    "https://-x.example/",
+    "https://x-.example/",
+    f"https://{'a' * 64}.example/",
+    f"https://{'.'.join(['a' * 50] * 5)}/",
 ]
 
 
@@ -149,8 +167,8 @@ async def test_a_url_with_an_address_that_is_not_public_is_refused(address: str)
     assert await Guard().refusal(f"https://{host}/", Names())
 
 
-@pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0", "localhost"])
-async def test_other_ways_to_write_loopback_are_refused(host: str) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "0.0.0.0"])
+async def test_the_ways_to_write_loopback_are_refused(host: str) -> None:
     """As the system reads them: it, not we, says what they mean."""
     lookup = SystemLookup()
 
@@ -168,6 +186,26 @@ async def test_a_name_is_refused_if_any_of_its_addresses_is() -> None:
 async def test_a_name_that_cannot_be_resolved_now_is_taken_for_later() -> None:
     assert await Guard().refusal("https://later.example/", Names()) is None
     assert await Guard().refusal("http://later.example/", Names())
+    assert await Guard().refusal("https://later.example:8443/", Names())
+    assert await Guard(ports={8443}).refusal("https://later.example:8443/", Names()) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost.",
+        "a.localhost",
+        "a.LocalHost.",
+        "intranet",
+        "db.internal",
+        "printer.local",
+        "x.home.arpa",
+        "x.invalid",
+    ],
+)
+async def test_a_name_that_will_never_be_public_is_not_taken_for_later(host: str) -> None:
+    assert await Guard().refusal(f"https://{host}/", Names())
 
 
 async def test_a_public_address_is_reached_by_tls_and_the_ports_for_it() -> None:

@@ -50,8 +50,13 @@ class SystemLookup:
             loop = asyncio.get_running_loop()
             asked = loop.run_in_executor(self._threads, _addresses, host, port)
             self._asked[key] = asked
-            asked.add_done_callback(lambda _: self._asked.pop(key))
+            asked.add_done_callback(lambda found: self._over(key, found))
         return tuple(await asyncio.shield(asked))
+
+    def _over(self, key: tuple[str, int], found: asyncio.Future[Any]) -> None:
+        del self._asked[key]
+        if not found.cancelled():
+            found.exception()  # else asyncio logs one that nobody waits for any more
 
     def close(self) -> None:
         """Look for nothing more."""

@@ -50,6 +50,7 @@ Counted = Callable[[str], None]
 class _InHand:
     webhook_id: str
     failing: bool
+    token: str
 
 
 class Deliverer:
@@ -76,7 +77,6 @@ class Deliverer:
         self._tell = tell
         self._luck = luck
         self._counted = counted
-        self._token = secrets.token_hex(8)
         self._in_hand: dict[asyncio.Task[None], _InHand] = {}
         self._wake = asyncio.Event()
         self._enabled = False
@@ -135,12 +135,13 @@ class Deliverer:
         self._wake.set()
         if self._in_hand:
             await asyncio.wait(self._in_hand, timeout=drain_seconds)
-        if unfinished := tuple(self._in_hand):
+        if unfinished := dict(self._in_hand):
             for task in unfinished:
                 task.cancel()
             await asyncio.wait(unfinished)
         with suppress(Unavailable):  # then the leases end by themselves
-            await self._store.give_back(at=self._clock.now(), token=self._token)
+            for token in {one.token for one in unfinished.values()}:
+                await self._store.give_back(at=self._clock.now(), token=token)
 
     def _full(self) -> Sequence[str]:
         """Return the endpoints that have as many requests as one may have."""
@@ -151,21 +152,23 @@ class Deliverer:
     async def _claim(self, now: int) -> int:
         running = Counter(one.webhook_id for one in self._in_hand.values())
         failing = sum(one.failing for one in self._in_hand.values())
+        # A new one for each claim: what is claimed once more, even by us, is no longer the first's.
+        token = secrets.token_hex(8)
         claimed = await self._store.claim(
             at=now,
             until=now + _LEASE,
-            token=self._token,
+            token=token,
             each=schedule.EACH,
             choose=lambda found: schedule.chosen(found, running, failing),
             besides=self._full(),
         )
         if self._stopping:  # stop was asked for while the claim was being committed
-            await self._store.give_back(at=now, token=self._token)
+            await self._store.give_back(at=now, token=token)
             return 0
         for one in claimed:
             task = asyncio.create_task(self._deliver(one), name=f"tell {one.delivery.id}")
             failing_one = one.endpoint.failing_since is not None
-            self._in_hand[task] = _InHand(one.endpoint.id, failing_one)
+            self._in_hand[task] = _InHand(one.endpoint.id, failing_one, token)
             task.add_done_callback(self._done)
         return len(claimed)
 
@@ -198,7 +201,7 @@ class Deliverer:
         delivery = _after(claimed.delivery, outcome, now, self._luck())
         endpoint = await self._store.settle(
             delivery,
-            token=self._token,
+            token=claimed.delivery.lease_token or "",
             edit=lambda one: _judged(one, outcome, now),
             announce=announced,
         )

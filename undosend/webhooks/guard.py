@@ -23,7 +23,14 @@ LONGEST_URL = 2048
 HTTPS_PORT = 443
 
 _URL = re.compile(r"[!#-;=?-\[\]_a-z~]+")  # RFC 3986 has no other characters
-_HOST = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]")
+_LABEL = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"  # RFC 1035 §2.3.4
+_HOST = re.compile(rf"(?=.{{1,253}}\.?$){_LABEL}(?:\.{_LABEL})*\.?|\[[0-9A-Fa-f:.]{{2,45}}\]")
+_NUMBER = re.compile("[0-9]+|0[Xx][0-9A-Fa-f]*")
+_INWARD = tuple(
+    f".{zone}" for zone in ("localhost", "local", "internal", "home.arpa", "invalid", "onion")
+)
+"""Zones that are nowhere public, and never will be."""
+
 _SMTP = 25
 _LOOKUP_SECONDS = 5
 
@@ -113,7 +120,8 @@ class Guard:
     async def refusal(self, url: str, lookup: Lookup) -> str | None:
         """Return why the URL is not taken, None where it is.
 
-        A name that cannot be resolved now may be later: every delivery looks again.
+        A name that cannot be resolved now, but could be public, may be later: every delivery looks
+        again.
         """
         if wrong := malformed(url):
             return wrong
@@ -125,7 +133,8 @@ class Guard:
         except BlockedAddress as error:
             return str(error)
         except (OSError, UnicodeError):
-            return None if tls else "The host's name cannot be resolved now."
+            if not (tls and port in self._ports and not _is_inward(host)):
+                return "The host's name cannot be resolved now, and is none to be taken for later."
         return None
 
     def _is_allowed(self, address: str) -> bool:
@@ -162,9 +171,30 @@ def _wrong_place(netloc: str) -> str | None:
     host, _, port = netloc.rpartition(":") if _has_port(netloc) else (netloc, "", "443")
     if not _HOST.fullmatch(host):
         return "The URL's host is no name and no address."
+    if _is_odd_number(host):
+        return "An IPv4 address has four decimal numbers without zeros before them, like 192.0.2.1."
     if not (port.isdigit() and len(port) < 6 and 0 < int(port) < 65_536):
         return "A port is a number from 1 to 65535."
     return "Port 25 is for mail." if int(port) == _SMTP else None
+
+
+def _is_odd_number(host: str) -> bool:
+    """Tell whether some take it for an IPv4 address and others for none (127.1, 0x7f.1, 1.2.3.4.).
+
+    A name whose last label is a number is none (https://url.spec.whatwg.org/#ends-in-a-number-checker).
+    """
+    if not _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        return False
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return True
+    return False
+
+
+def _is_inward(host: str) -> bool:
+    name = host.lower().removesuffix(".")
+    return "." not in name or name.endswith(_INWARD)
 
 
 def target(url: str) -> tuple[str, int, bool]:

@@ -209,8 +209,9 @@ class Handler(Receiver):
 
     def on_connection_close(self) -> None:
         """Tell who waits for it that the client has left."""
-        if self._left and not self._left.done():
-            self._left.set_result(None)
+        left = self.left()  # also where nobody has asked yet
+        if not left.done():
+            left.set_result(None)
         super().on_connection_close()
 
     def values(self, name: str) -> list[str]:

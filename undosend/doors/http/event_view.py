@@ -7,7 +7,7 @@ log, because a restored database tells other things under the same numbers, and 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class EventView:
         return int(match[2]) if int(match[1]) == self.log else _NOWHERE
 
 
-def topic_of(account: str, given: Mapping[str, str | None]) -> Topic:
+def topic_of(account: str, given: Mapping[str, str | None], types: Iterable[str] | None) -> Topic:
     """Return the topic that a client's filters name.
 
     Raises:
@@ -95,7 +95,7 @@ def topic_of(account: str, given: Mapping[str, str | None]) -> Topic:
         _email(given.get("email")),
         _group(given.get("group")),
         _sender(given.get("sender")),
-        _types(given.get("types")),
+        _types(types),
     )
 
 
@@ -119,9 +119,9 @@ def _sender(given: str | None) -> str | None:
         raise BadRequest("bad_parameter", detail) from None
 
 
-def _types(given: str | None) -> frozenset[str]:
-    types = frozenset() if given is None else frozenset(given.split(","))
-    if types - TYPES:
+def _types(given: Iterable[str] | None) -> frozenset[str]:
+    types = frozenset(given or ())
+    if types - TYPES or (given is not None and not types):
         known = ", ".join(sorted(TYPES))
         raise BadRequest("bad_parameter", f"types takes one or more of {known}.")
     return types

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 from undosend.domain.access import Scope
@@ -18,6 +19,7 @@ STREAM, PAGE = "text/event-stream", "application/json"
 _OF_A_PAGE = FILTERS | {"after", "limit", "ticket"}
 _OF_A_STREAM = FILTERS | {"last_event_id", "snapshot", "ticket"}
 _MOST = 100
+_WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # RFC 9110 §12.4.2
 
 
 class EventsHandler(MailHandler):
@@ -44,7 +46,10 @@ class EventsHandler(MailHandler):
 
     async def get(self) -> None:
         """Show a page, oldest first, or begin a stream."""
-        topic = self.outbox.topic(topic_of(self.account, {x: self.parameter(x) for x in FILTERS}))
+        given = {name: self.parameter(name) for name in FILTERS}
+        types = given["types"]
+        wanted = topic_of(self.account, given, None if types is None else types.split(","))
+        topic = self.outbox.topic(wanted)
         await (self._stream(topic) if self.streams else self._page(topic))
 
     async def _page(self, topic: Topic) -> None:
@@ -116,15 +121,8 @@ def _weight(accept: str, kind: str) -> tuple[float, int]:
     for one in accept.split(","):
         media, *parameters = (part.strip().lower() for part in one.split(";"))
         given = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-        found[media] = _number(given)
+        found[media] = float(given) if _WEIGHT.fullmatch(given) else 0
     for plainly, name in ((2, kind), (1, f"{kind.partition('/')[0]}/*"), (0, "*/*")):
         if name in found:
             return found[name], plainly
     return 0, 0
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0

@@ -14,6 +14,7 @@ from undosend.domain.clock import SECOND
 from undosend.domain.email import NEVER
 from undosend.domain.errors import FieldError
 from undosend.domain.keys import Key
+from undosend.doors.http.limits import Ration
 from undosend.doors.http.payloads import Delay, Instant, Token, whole
 from undosend.keyring import USUAL_SCOPES, Wish
 
@@ -103,13 +104,15 @@ def what_else(now: int, own: Key | None, *, operator: bool) -> Callable[[KeyIn],
     return wrong
 
 
-def exceeds(own: Key, other: Key) -> bool:
-    """Tell whether the other key may do anything, or for longer, that our own may not."""
+def exceeds(own: Key, other: Key, usual: Ration) -> bool:
+    """Tell whether the other key may do anything, or for longer or more, that our own may not.
+
+    usual: the ration of a key that has none of its own.
+    """
     return bool(
         other.expires_at > own.expires_at
         or _longer(other.max_delay_seconds, own.max_delay_seconds)
-        or _more(other.rate_per_minute, own.rate_per_minute)
-        or _more(other.daily_quota, own.daily_quota)
+        or usual.of(other).exceeds(usual.of(own))
         or (own.senders is not None and (not other.senders or _strangers(other.senders, own)))
     )
 
@@ -176,6 +179,8 @@ def _beyond(given: KeyIn, now: int, own: Key) -> list[FieldError]:
     places = [f"/senders/{place}" for place in _strangers(given.senders or (), own)]
     if _longer(given.max_delay_seconds, own.max_delay_seconds) and given.max_delay_seconds:
         places.append("/max_delay_seconds")
+    if _longer(given.default_delay_seconds or 0, own.max_delay_seconds):
+        places.append("/default_delay_seconds")
     if (given.expiry(now) or 0) > own.expires_at:
         places.append("/expires_at" if given.expires_in_days is None else "/expires_in_days")
     return [FieldError(place, "beyond_own_key", detail) for place in places]
@@ -187,11 +192,6 @@ def _strangers(senders: Any, own: Key) -> list[int]:
     if mine is None:
         return []
     return [n for n, one in enumerate(senders) if not {one, one.rpartition("@")[2]} & set(mine)]
-
-
-def _more(ration: int | None, own: int | None) -> bool:
-    """Tell whether a ration is larger than our own, where 0 has no end; None is the operator's."""
-    return bool(own) and (ration is None or ration == 0 or ration > (own or 0))
 
 
 def _longer(delay: int | None, own: int | None) -> bool:

@@ -18,16 +18,21 @@ from undosend.doors.http.answers import listing
 from undosend.doors.http.base import Handler
 from undosend.doors.http.judging import validated
 from undosend.doors.http.key_payloads import KeyIn, KeyRotationIn, exceeds, what_else
+from undosend.doors.http.limits import UNLIMITED, Ration
 from undosend.doors.http.problems import BadRequest
 from undosend.keyring import Keyring
 
 
 @dataclass(frozen=True, slots=True)
 class KeyDesk:
-    """The collaborators of every handler of keys. operator: who asks may see all accounts."""
+    """The collaborators of every handler of keys.
+
+    usual: the ration of a key that has none of its own. operator: who asks may see all accounts.
+    """
 
     keyring: Keyring
     clock: Clock
+    usual: Ration = UNLIMITED
     operator: bool = False
 
 
@@ -132,7 +137,7 @@ class RotateKeyHandler(KeyHandler):
         """Make one like it, in whose place it stays good for a while."""
         given = validated(KeyRotationIn, self.json_body(optional=True))
         own, old = self.own, self.keyring.get(self.whose, key_id)
-        if own and exceeds(own, old):
+        if own and exceeds(own, old, self.desk.usual):
             raise Forbidden("That key may do more than the one that asks: let the operator do it.")
         overlap = given.overlap_seconds * SECOND
         self.made(*await self.keyring.rotate(self.whose, key_id, overlap), replaces=key_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from undosend.domain.clock import SECOND, Clock
@@ -85,6 +85,21 @@ class Ration:
     per_minute: int = 0
     per_day: int = 0
 
+    def of(self, key: Key) -> Ration:
+        """Return the key's own, and this one where it has none."""
+        return Ration(
+            self.per_minute if key.rate_per_minute is None else key.rate_per_minute,
+            self.per_day if key.daily_quota is None else key.daily_quota,
+        )
+
+    def exceeds(self, other: Ration) -> bool:
+        """Tell whether it is more than the other one in anything."""
+        mine, theirs = (self.per_minute, self.per_day), (other.per_minute, other.per_day)
+        return any(b and (not a or a > b) for a, b in zip(mine, theirs, strict=True))
+
+
+UNLIMITED = Ration()
+
 
 class Keys(Protocol):
     """Who knows the keys, and remembers over restarts how many emails each had taken today."""
@@ -115,11 +130,8 @@ class Limits:
 
     def of_key(self, key_id: str, *, undo: bool) -> Meter:
         """Return what counts a request that the key, or a token of it, came with."""
-        ration, key = self._usual, self._keys.good(key_id)
-        if key and key.rate_per_minute is not None:
-            ration = replace(ration, per_minute=key.rate_per_minute)
-        if key and key.daily_quota is not None:
-            ration = replace(ration, per_day=key.daily_quota)
+        key = self._keys.good(key_id)
+        ration = self._usual.of(key) if key else self._usual
         return Meter(self._clock, self._buckets, self._keys, key_id, ration, undo=undo)
 
     def of_link(self, email_id: str) -> Meter | None:

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from undosend.doors.http.problems import BadRequest
 
-Ref = Annotated[str, Field(max_length=256)] | int | None
+_LONGEST_REF = 256
+
+Ref = Annotated[str, Field(max_length=_LONGEST_REF)] | int | None
 """Whatever the client wants to find again in our answer."""
 
 
@@ -41,9 +43,8 @@ class Subscribe(_Message):
     snapshot: bool = False
 
     def filters(self) -> dict[str, str | None]:
-        """Return the topic as a query would name it."""
-        types = None if self.types is None else ",".join(self.types)
-        return {"email": self.email, "group": self.group, "sender": self.sender, "types": types}
+        """Return the topic as a query would name it, but for the types."""
+        return {"email": self.email, "group": self.group, "sender": self.sender}
 
 
 class Unsubscribe(_Message):
@@ -89,8 +90,9 @@ def message_of(value: Any) -> Message:
 def ref_of(value: Any) -> Ref:
     """Return the ref of whatever came, so that even a mistake is answered under its name."""
     ref = value.get("ref") if isinstance(value, dict) else None
-    known = isinstance(ref, int | str) and not isinstance(ref, bool)
-    return ref if known and _is_text(ref) and len(str(ref)) <= 256 else None
+    if isinstance(ref, str):
+        return ref if _is_text(ref) and len(ref) <= _LONGEST_REF else None
+    return ref if isinstance(ref, int) and not isinstance(ref, bool) else None
 
 
 def _is_text(value: Any) -> bool:

@@ -6,15 +6,14 @@ a page of another origin, or of a name that was pointed at us (DNS rebinding), i
 
 from __future__ import annotations
 
-import ipaddress
 from base64 import b64decode
 from hashlib import sha256
-from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest, parse_cookie
 
 from undosend.domain.access import Caller, Scope
 from undosend.domain.errors import Forbidden, InsufficientScope, Unauthorized
+from undosend.domain.origins import host_in, is_local, place_of
 from undosend.keyring import Keyring
 from undosend.signing import Signer
 from undosend.tokens import PREFIX, Tokens
@@ -147,7 +146,7 @@ class Porter:
 
     def _must_be_local(self, request: HTTPServerRequest) -> None:
         host = request.headers.get("Host")  # what has none is no browser (HTTP/1.0)
-        if host is not None and not is_local(_host_of(f"//{host}")):
+        if host is not None and not is_local(host_in(host)):
             raise Forbidden(
                 "Without API keys this service is for its own machine, and was called by another "
                 "name. Call it as http://127.0.0.1 or http://localhost; to be reached from "
@@ -156,30 +155,11 @@ class Porter:
         origin = request.headers.get("Origin")
         if origin is None or request.method in _SAFE or origin in self._origins:
             return
-        if not is_local(_host_of(origin)):
+        if not is_local(host_in(place_of(origin) or "")):
             raise Forbidden(
                 "Without API keys no page of another origin may change anything here. Name its "
                 "origin with --cors-origins."
             )
-
-
-def is_local(host: str | None) -> bool:
-    """Tell whether the name can only mean this machine."""
-    if host is None:
-        return False
-    if host.lower().removesuffix(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _host_of(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
 
 
 def _known_by(session: str) -> str:

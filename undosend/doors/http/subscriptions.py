@@ -53,7 +53,7 @@ class Subscriptions:
         Raises:
             BadRequest, Forbidden.
         """
-        topic = outbox.topic(topic_of(account, given.filters()))
+        topic = outbox.topic(topic_of(account, given.filters(), given.types))
         self.drop(given.ref)
         if len(self._running) >= MOST:
             detail = f"A connection follows at most {MOST} topics: unsubscribe from one."

@@ -11,7 +11,7 @@ from undosend.domain.clock import Clock
 LONGEST = 60
 """Seconds after which a client has to ask again, whatever it prefers."""
 
-_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]{1,9})"?\s*(?:;.*)?', re.IGNORECASE)
+_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(?:;.*)?', re.IGNORECASE)
 
 
 def preferred_wait(headers: Iterable[str]) -> int | None:
@@ -21,7 +21,8 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
     """
     for preference in ",".join(headers).split(","):
         if match := _WAIT.fullmatch(preference):
-            return min(int(match[1]), LONGEST)
+            digits = match[1].lstrip("0")
+            return LONGEST if len(digits) > len(str(LONGEST)) else min(int(digits or 0), LONGEST)
     return None
 
 

@@ -31,6 +31,7 @@ from undosend.webhooks.port import Delivery, Endpoint, Status
 
 _MOST = 100
 _LONGEST_DESCRIPTION = 256
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,256}")  # as keys may have it
 _WEBHOOK_ID = re.compile(r"wh_[0-9A-HJKMNP-TV-Z]{26}")
 _DELIVERY_ID = re.compile(r"msg_[0-9A-HJKMNP-TV-Z]{26}(_[0-9]{1,19}_[0-9]{1,19})?")
 
@@ -131,7 +132,12 @@ class WebhookHandler(Handler):
     def account(self) -> str:
         """Return the caller's account; an operator names one, or means the first there is."""
         named = self.parameter("account") if self.operator else None
-        return super().account if named is None else named
+        if named is None:
+            return super().account
+        if not _ACCOUNT.fullmatch(named):
+            detail = "account takes 1 to 256 ASCII letters, digits, underscores and hyphens."
+            raise BadRequest("bad_parameter", detail)
+        return named
 
     def wish(self, model: type[AnyModel]) -> Wish:
         """Return what the body asks for. Raises InvalidWebhook."""

@@ -1,8 +1,8 @@
 """``/v1/ws``: events and commands over one WebSocket (RFC 6455), in messages of JSON.
 
 Whatever is asked over it is answered as over HTTP: the same checks, the same problems. Close
-codes: 1001 we stop, 1003 binary, 1007 no JSON, 1008 too many messages, 1009 too large a message,
-1013 it reads too slowly, 4401 nobody has said who it is.
+codes: 1001 we stop, 1002 no frame, 1003 binary, 1007 no JSON, 1008 too many messages, 1009 too
+large a message, 1013 it reads too slowly, 4401 nobody has said who it is.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic_core import to_json
-from tornado.websocket import WebSocketClosedError, WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol13
 
 from undosend.domain.access import Caller, Scope
 from undosend.domain.clock import SECOND
@@ -29,6 +28,8 @@ from undosend.domain.errors import (
     UndosendError,
 )
 from undosend.domain.ids import EMAIL_ID
+from undosend.domain.origins import place_of
+from undosend.doors.http.frames import Frames
 from undosend.doors.http.handshake import must_be_websocket
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.messages import (
@@ -92,9 +93,15 @@ class SocketHandler(MailHandler, WebSocketHandler):
         """Let in who has come this far."""
         return True
 
+    def get_websocket_protocol(self) -> Frames:
+        """Return what reads and writes the frames."""
+        usual = super().get_websocket_protocol()
+        assert isinstance(usual, WebSocketProtocol13)  # noqa: S101 - the handshake was judged
+        return Frames(self, mask_outgoing=False, params=usual.params)
+
     async def get(self) -> None:
         """Let the client in, and serve it as long as the connection lasts."""
-        must_be_websocket(self.request.headers)
+        must_be_websocket(self.request)
         ticket = self.parameter("ticket")
         self._look_at_origin(
             signed_in=ticket is None and "Authorization" not in self.request.headers
@@ -118,7 +125,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
     async def open(self) -> None:
         """Say that it can begin, where we know who it is."""
         if self._admitted:
-            await self.say({"type": "ready"})
+            with suppress(WebSocketClosedError):  # it has left already
+                await self.say({"type": "ready"})
 
     def beat(self, now: int) -> None:
         """Hang up on who does not say who it is, or is let in no longer."""
@@ -181,7 +189,7 @@ class SocketHandler(MailHandler, WebSocketHandler):
 
     def _is_ours(self, origin: str) -> bool:
         ours = {self.request.host.lower(), self.request.headers.get("Host", "").lower()}
-        return urlsplit(origin).netloc.lower() in ours
+        return (place_of(origin) or "/").lower() in ours
 
     def _leave(self) -> None:
         self.close(1001, "The service is stopping.")
