@@ -201,18 +201,32 @@ async def test_a_page_of_others_is_told_what_its_token_may_do(locked: Service) -
 
 async def test_without_keys_a_token_may_do_what_it_says_all_the_same(service: Service) -> None:
     made = await service.post("/v1/tokens", {"sender": "ann@example.com", "scopes": ["undo"]})
-    for token, scopes in ((made.json["token"], ["undo"]), ("undosend_token_nope", [])):
-        headers = {"Authorization": f"Bearer {token}"}
-        session = (await service.call("GET", "/v1/session", headers=headers)).json
-        assert (session["scopes"], session["signed_in"]) == (scopes, bool(scopes))
+    shown = {"Authorization": f"Bearer {made.json['token']}"}
+
+    session = (await service.call("GET", "/v1/session", headers=shown)).json
+
+    assert (session["scopes"], session["signed_in"]) == (["undo"], True)
 
 
-async def test_a_key_is_no_token_and_cannot_be_guessed_here(locked: Service) -> None:
-    _, key = await locked.keyring.create(Wish("program"))
-    for text in (key, "x"):
-        headers = {"Authorization": f"Bearer {text}"}
-        answer = await locked.call("GET", "/v1/session", headers=headers)
-        assert (answer.status, answer.json["signed_in"]) == (200, False)
+async def test_a_program_is_told_what_its_key_may_do(locked: Service) -> None:
+    wish = Wish("program", scopes=frozenset({Scope.SEND}), senders=("example.com",))
+    _, key = await locked.keyring.create(wish)
+    _, page = await signed_in(locked)
+    shown = {"Authorization": f"Bearer {key}", "Cookie": page["Cookie"]}
+
+    session = (await locked.call("GET", "/v1/session", headers=shown)).json
+
+    assert (session["scopes"], session["senders"]) == (["send"], ["example.com"])
+    assert (session["account"], session["xsrf"]) == ("default", None)
+
+
+@pytest.mark.parametrize("text", ["undosend_token_nope", "x"])
+async def test_who_shows_what_is_no_key_is_told_so_and_counted(locked: Service, text: str) -> None:
+    headers = {"Authorization": f"Bearer {text}"}
+    told = [await locked.call("GET", "/v1/session", headers=headers) for _ in range(BAD_KEYS + 1)]
+
+    assert {answer.problem for answer in told[:-1]} == {"unauthorized"}
+    assert told[-1].status == 429
 
 
 async def test_a_mistake_in_signing_in_is_pointed_out(service: Service) -> None:

@@ -98,13 +98,6 @@ class Porter:
         session = _cookie(request)
         return self.tokens.signed_in(session) if session else None
 
-    def browsing(self, request: HTTPServerRequest) -> Caller | None:
-        """Return whom a page acts for: by its token, else its session; without keys everybody."""
-        text = _text_of(request.headers.get("Authorization", ""))
-        if text.startswith(PREFIX):
-            return self.of(text)
-        return self.signed_in(request) if self.keyring.required else Caller()
-
     def xsrf(self, session: str) -> str:
         """Return what a page of ours says with its session, and no other page can know."""
         return self._signer.sign("xsrf", _known_by(session))

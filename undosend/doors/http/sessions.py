@@ -1,7 +1,8 @@
-"""``/v1/session``: who the page acts for, and what it may do.
+"""``/v1/session``: who asks, and what that one may do.
 
-A key stays in the browser only as a cookie that no script can read. While a service has no keys
-it serves its own machine only, and there everybody is signed in. A page of others shows its token.
+For our page a key stays in the browser only as a cookie that no script can read. While a service
+has no keys it serves its own machine only, and there everybody is signed in. Pages of others show
+a token, and programs their key.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ class SessionHandler(MailHandler):
 
     def get(self) -> None:
         """Tell how it stands, whether anybody is signed in or not."""
-        caller = self._porter.browsing(self.request) if self._porter else Caller()
-        by_cookie = caller and caller.key_id and caller.limit == WHOLE
+        try:
+            caller = self._porter.greet(self.request) if self._porter else Caller()
+        except Unauthorized:
+            self.guessed()
+            raise
+        by_cookie = "Authorization" not in self.request.headers
         self._show(caller, self.get_cookie(COOKIE) if by_cookie else None)
 
     def post(self) -> None:
