@@ -258,6 +258,15 @@ def test_room_is_not_overfilled() -> None:
     assert room.take(60)
 
 
+def test_what_is_larger_than_all_the_room_finds_it_empty_or_none() -> None:
+    """Else it could never be asked for."""
+    room = Room(100)
+
+    assert [room.take(101), room.take(1)] == [True, False]
+    room.give_back(101)
+    assert [room.take(1), room.take(101)] == [True, False]
+
+
 # Streams.
 
 
