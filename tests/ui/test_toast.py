@@ -244,7 +244,8 @@ def test_who_listens_hears_each_state_once_and_no_seconds(
           document.title = heard.join(" | ");
         };
         if (said.textContent) hear();
-        new MutationObserver(hear).observe(said, {childList: true, characterData: true, subtree: true});
+        const all = {childList: true, characterData: true, subtree: true};
+        new MutationObserver(hear).observe(said, all);
         """,
     )
     expect(page).to_have_title(re.compile("seconds"))
