@@ -66,6 +66,7 @@ def module_of(source: Path) -> str:
 
 
 MODULES = {module_of(source): source for source in SOURCES}
+PAGE = ROOT / "undosend" / "web" / "ui"
 
 
 @cache
@@ -241,7 +242,8 @@ def test_no_import_goes_round_in_a_circle() -> None:
 
 
 def test_no_module_is_longer_than_400_lines() -> None:
-    lines = {name: len(source.read_text().splitlines()) for name, source in MODULES.items()}
+    sources = MODULES | {path.name: path for path in PAGE.glob("*.js")}
+    lines = {name: len(source.read_text().splitlines()) for name, source in sources.items()}
     long = {name: count for name, count in sorted(lines.items()) if count > 300}
     print("over 300 lines:", long)  # noqa: T201 - for whoever splits the next one
 

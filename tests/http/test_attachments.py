@@ -362,6 +362,29 @@ async def test_a_file_s_second_name_in_a_form_counts_for_nothing(service: Servic
     assert [file["filename"] for file in answer.json["data"]] == ["a.txt"]
 
 
+@pytest.mark.parametrize(
+    ("again", "name"),
+    [
+        ("utf-8''%C3%A4%3F%3F%3F.txt", "\u00e4???.txt"),
+        ("utf-8''b.txt", "=?utf-8?B?w6Q/Pz8udHh0?="),
+        ("iso-8859-1''%E4%3F%3F%3F.txt", "=?utf-8?B?w6Q/Pz8udHh0?="),
+    ],
+)
+async def test_a_name_that_dotnet_writes_in_its_two_ways_is_that_name(
+    service: Service, again: str, name: str
+) -> None:
+    """Its slash is no path's; what only looks like it is as it is written."""
+    head = f'filename="=?utf-8?B?w6Q/Pz8udHh0?="; filename*={again}'.encode()
+    file = part(b"x", "").replace(b'filename=""', head)
+
+    answer = await formed(service, await stages.draft(service), file)
+
+    if "/" in name:
+        assert answer.errors == [("/attachments/0/filename", "invalid_filename")]
+    else:
+        assert [file["filename"] for file in answer.json["data"]] == [name]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
 async def test_a_compressed_form_is_not_taken(service: Service, encoding: str) -> None:
     email_id = await stages.draft(service)

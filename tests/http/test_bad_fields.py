@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.http.service import Service, encoded
+from tests.http.service import Service, encoded, letter
 
 LINE_BREAKERS = ["\r\n", "\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
 NO_TEXT = ["\0", "\ud800", "\udfff"]
@@ -871,3 +871,13 @@ async def test_of_very_many_mistakes_a_thousand_are_told(service: Service) -> No
     assert len(answer.errors) == 1000
     assert {code for _, code in answer.errors} <= {"missing", "unknown_member"}
     assert "999 more" in answer.json["detail"]
+
+
+async def test_of_very_many_mistakes_in_a_strict_batch_a_thousand_are_told(
+    service: Service,
+) -> None:
+    items = [letter(tags=[{f"m{n}": 0 for n in range(9)}] * 10)] * 20
+
+    answer = await service.post("/v1/emails/batch", items, X_Batch_Validation="strict")
+
+    assert len(answer.errors) == 1000

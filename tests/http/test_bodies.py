@@ -104,6 +104,23 @@ async def test_a_body_that_keeps_coming_has_more_time(service: Service, head: by
         assert 1.9 < later.when() - asyncio.get_running_loop().time() <= 2
 
 
+@pytest.mark.parametrize("length", [0, 2])
+async def test_an_answer_may_take_longer_than_a_body_that_is_here(
+    service: Service, length: int
+) -> None:
+    email = await service.made(draft=True)
+    wait = f'Prefer: wait=60\r\nIf-None-Match: "{email["version"]}"\r\n'
+    ask = f"GET /v1/emails/{email['id']} HTTP/1.1\r\nHost: localhost\r\n{wait}"
+    head = f"{ask}Connection: close\r\nContent-Length: {length}\r\n\r\n".encode()
+    async with sending(service, head, b"{}"[:length]) as (reader, _, timer):
+        come(timer)
+        assert hang_ups() == []
+        await service.call("PATCH", f"/v1/emails/{email['id']}", {"subject": "New"})
+        answer = await reader.read()
+
+    assert b'"subject":"New"' in answer
+
+
 # Sizes.
 
 SMALL_CALLS = [
@@ -241,6 +258,15 @@ def test_room_is_not_overfilled() -> None:
     assert room.take(60)
 
 
+def test_what_is_larger_than_all_the_room_finds_it_empty_or_none() -> None:
+    """Else it could never be asked for."""
+    room = Room(100)
+
+    assert [room.take(101), room.take(1)] == [True, False]
+    room.give_back(101)
+    assert [room.take(1), room.take(101)] == [True, False]
+
+
 # Streams.
 
 
@@ -332,6 +358,22 @@ async def test_who_stops_taking_a_message_is_hung_up_on(
         octets = await reader.read()
 
     assert 0 < len(octets) < 16_000_000
+
+
+async def test_who_takes_a_message_drop_by_drop_is_hung_up_on_in_the_end(service: Service) -> None:
+    """Else a few such clients would keep the room of others for hours."""
+    path = await with_a_file(service)
+    async with untaken(service, f"GET {path}/raw") as reader:
+        [timer] = patience()
+        assert 300 < timer.when() - asyncio.get_running_loop().time() < 500
+
+        come(timer)
+        reader._transport.resume_reading()  # type: ignore[attr-defined]
+        octets = await reader.read()
+
+    assert 0 < len(octets) < 16_000_000
+    assert await given_back(service)
+    assert patience() == []
 
 
 # Room for answers.

@@ -45,6 +45,7 @@ MODULES = {
             "detail",
             "dom",
             "door",
+            "fields",
             "inbox",
             "later",
             "mail",

@@ -481,6 +481,17 @@ async def test_a_service_that_stops_says_good_bye(service: Service) -> None:
     assert len(service.desk.pulse) == 0
 
 
+async def test_no_extension_is_agreed_on(service: Service) -> None:
+    """Frames are judged as they come: a compressed text would be none."""
+    wished = HANDSHAKE | {"Sec-WebSocket-Extensions": "permessage-deflate"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in wished.items())
+
+    heard = await said(service, f"GET /v1/ws HTTP/1.1\r\n{lines}\r\n".encode() + frame(0xC1, b""))
+
+    assert b"extensions" not in heard.lower()
+    assert b"\x03\xea" in heard  # 1002
+
+
 async def test_who_leaves_during_the_handshake_is_no_mistake_of_ours(service: Service) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in HANDSHAKE.items())
 

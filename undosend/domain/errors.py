@@ -193,14 +193,21 @@ class FieldError:
     detail: str
 
 
+ERROR_LIMIT = 1000
+"""Errors that are told at most: more than an email full to its limits could have."""
+
+
 class InvalidEmail(UndosendError):
-    """The email cannot be taken or sent as it is; ``errors`` lists everything that is wrong."""
+    """The email cannot be taken or sent as it is.
+
+    ``errors`` lists everything that is wrong, or the first of very much.
+    """
 
     code = "invalid_email"
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
-        self.errors = tuple(errors)
+        self.errors = tuple(errors[:ERROR_LIMIT])
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in self.errors))
 
 
 class TooLarge(UndosendError):

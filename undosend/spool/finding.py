@@ -150,9 +150,8 @@ def _filters(shape: Shape) -> Sequence[ColumnElement[bool]]:
 
 
 def _by_term(place: int) -> Sequence[ColumnElement[bool]]:
-    return terms.c.account == parameter("account", Text), terms.c.term == parameter(
-        f"term_{place}", Text
-    )
+    mine = terms.c.account == parameter("account", Text)
+    return mine, terms.c.term == parameter(f"term_{place}", Text)
 
 
 def _order(shape: Shape, ids: ColumnElement[str]) -> ColumnElement[Any]:

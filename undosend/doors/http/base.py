@@ -249,6 +249,7 @@ class Handler(Receiver):
     async def stream(self, chunks: Iterable[bytes], size: int) -> None:
         """Answer with octets as they come, the next when the client has taken the last."""
         self.set_header("Content-Length", str(size))
+        self.answers_for(size)
         for chunk in chunks:
             self.write(chunk)
             flushed, left, patience = self.flush(), self.left(), Pace().more(len(chunk))

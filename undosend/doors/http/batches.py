@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -24,7 +23,7 @@ from undosend.domain.submission import Submission
 from undosend.doors.http.emails import submission_of, what_else
 from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
-from undosend.doors.http.payloads import EmailIn
+from undosend.doors.http.payloads import TOKEN, EmailIn
 from undosend.doors.http.problems import BadRequest, problem
 from undosend.doors.http.raw_input import no_envelope
 from undosend.doors.http.receiving import BODY_LIMIT
@@ -33,8 +32,6 @@ from undosend.spool.port import Receipt
 
 MOST = 100
 """Emails in a batch."""
-
-_GROUP = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 ActOnGroup = Callable[[Outbox, str, str], Awaitable[GroupOutcome]]
 """A method of the outbox: (outbox, account, group_id) -> what became of the group's emails."""
@@ -162,7 +159,7 @@ class GroupHandler(MailHandler):
     async def post(self, group_id: str) -> None:
         """Do it to each that allows it, and say which."""
         self.no_body()
-        if not _GROUP.fullmatch(group_id):
+        if not TOKEN.fullmatch(group_id):
             raise GroupNotFound(group_id)
         outcome = await self.act(self.outbox, self.account, group_id)
         self.answer(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from multipart import MultipartError, PushMultipartParser, content_disposition_unquote
 
@@ -113,7 +115,18 @@ def _filename(disposition: str) -> str | None:
     if options is None:
         raise MultipartError("The Content-Disposition of a part is broken, or names it twice")
     if "filename" in options:
-        return str(content_disposition_unquote(options["filename"]))
+        name = str(content_disposition_unquote(options["filename"]))
+        return _written_twice(name, options.get("filename*", "")) or name
     if any(name.startswith("filename*") for name in options):
         raise MultipartError("A part has filename*, but no filename, as forms have (RFC 7578 §4.2)")
     return None
+
+
+def _written_twice(name: str, again: str) -> str | None:
+    """Return the name that .NET writes as one encoded word and, in ``filename*``, once more.
+
+    None where the two are not the same: then only the first one counts.
+    """
+    told = unquote(again[7:]) if again.lower().startswith("utf-8''") else ""
+    word = f"=?utf-8?B?{b64encode(told.encode()).decode()}?="
+    return told if told and name == word else None

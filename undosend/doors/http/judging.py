@@ -13,10 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from undosend.domain.errors import FieldError, InvalidEmail
-
-ERROR_LIMIT = 1000
-"""Errors that are told at most: more than a body full to its limits could have."""
+from undosend.domain.errors import ERROR_LIMIT, FieldError, InvalidEmail
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Place = tuple[str | int, ...]

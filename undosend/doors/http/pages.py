@@ -46,6 +46,7 @@ UI = (
     "detail.js",
     "dom.js",
     "door.js",
+    "fields.js",
     "inbox.js",
     "later.js",
     "mail.js",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from mimetypes import MimeTypes
 from typing import Annotated, Any, Self
 
@@ -192,7 +193,10 @@ Filename = Annotated[str, WithJsonSchema({"x-component": "Filename"})]
 MediaType = Annotated[str, WithJsonSchema({"x-component": "MediaType"})]
 ContentId = Annotated[str, WithJsonSchema({"x-component": "ContentId"})]
 Base64 = Annotated[bytes, BeforeValidator(_bytes), WithJsonSchema({"x-component": "Base64"})]
-Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,256}$")]
+TOKEN = re.compile("[A-Za-z0-9_-]{1,256}")
+"""The name of a group or an account."""
+
+Token = Annotated[str, Field(pattern=f"^{TOKEN.pattern}$")]
 
 
 class _Model(BaseModel):

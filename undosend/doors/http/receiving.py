@@ -62,6 +62,11 @@ class Receiver(RequestHandler):
     _in_use = False
 
     @property
+    def _coming(self) -> asyncio.Future[None] | None:
+        """What is done when all of the body is here."""
+        return getattr(self.request, "_body_future", None)
+
+    @property
     def _room(self) -> Room | None:
         return getattr(self.application, "room", None)
 
@@ -207,10 +212,15 @@ class Receiver(RequestHandler):
         else:
             self._gives_back()
 
+    def answers_for(self, octets: int) -> None:
+        """Hang up on who has not taken so much of an answer in its time, if it is not finished."""
+        self._waits_no_more()
+        self._hang_up = asyncio.get_running_loop().call_later(Pace().more(octets), self.hang_up)
+
     def hang_up(self) -> None:
         """Close the connection: of a client that takes nothing, what is written stays here."""
         if isinstance(self.request.connection, HTTP1Connection):
-            self.request.connection.close()
+            self.request.connection.stream.close()  # else who waits for the client hears nothing
 
     def on_connection_close(self) -> None:
         """Forget a client that left before its body had arrived, or its answer had come.
@@ -226,7 +236,7 @@ class Receiver(RequestHandler):
             if self.ui:  # it names the handler; where one is finished, Tornado drops it
                 self.ui.clear()
         super().on_connection_close()
-        body: asyncio.Future[None] | None = getattr(self.request, "_body_future", None)
+        body = self._coming
         if body and body.done() and not body.cancelled() and (left := body.exception()):
             # Tornado's error names, in the frame that heard of it, the request that has it.
             asyncio.get_running_loop().call_soon(let_go, left)
@@ -236,7 +246,13 @@ class Receiver(RequestHandler):
         self._body = None
 
     def _hurry(self) -> None:
-        """Close the connection when nothing more of the body has come for too long."""
+        """Close the connection when nothing more of the body has come for too long.
+
+        Once all of it is here, the answer may take its time: some clients say of a GET that they
+        wait with that it has a body of no octets.
+        """
+        if self._coming and self._coming.done():
+            return
         if (seconds := self._pace.more(self._arrived)) > 0:
             # HTTPServer's own body_timeout costs a tenth of a small request.
             self._hang_up = asyncio.get_running_loop().call_later(seconds, self._hurry)

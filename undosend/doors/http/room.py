@@ -27,11 +27,11 @@ class Room:
         self.taken = 0
 
     def take(self, octets: int, *, anyway: bool = False) -> bool:
-        """Make room for so many more, if there is.
+        """Make room for so many more, if there is; what is more than all of it has it alone.
 
         anyway: also where there is none, so that others find none.
         """
-        if self.taken + octets > self._most and not anyway:
+        if self.taken and self.taken + octets > self._most and not anyway:
             return False
         self.taken += octets
         return True

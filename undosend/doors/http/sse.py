@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from pydantic_core import to_json
-from tornado.http1connection import HTTP1Connection
 
 from undosend.domain.clock import SECOND, Clock
 from undosend.domain.email import Email
@@ -65,7 +64,7 @@ class EventStream:
         self._unwelcome = self._unwelcome or not self._handler.welcome(now)
         if self._writing_since is not None:
             if now - self._writing_since >= STUCK_SECONDS * SECOND:
-                self._hang_up()
+                self._handler.hang_up()
         elif self._unwelcome or self._quiet(now):
             self._feed.arrived.set()
 
@@ -118,7 +117,7 @@ class EventStream:
         async with aclosing(self._feed.snapshot()) as pages:
             async for page in pages:
                 if self._left.done() or self._unwelcome:
-                    self._hang_up()  # nothing else ends an event that has begun
+                    self._handler.hang_up()  # nothing else ends an event that has begun
                     return
                 await self._say(_joined(page.emails, self._show, before))
                 before = b"," if page.emails or before else b""
@@ -147,11 +146,6 @@ class EventStream:
         self._writing_since = self._clock.now()
         await asyncio.wait((self._handler.flush(), self._left), return_when=asyncio.FIRST_COMPLETED)
         self._writing_since, self._spoke_at = None, self._clock.now()
-
-    def _hang_up(self) -> None:
-        connection = self._handler.request.connection
-        if isinstance(connection, HTTP1Connection):
-            connection.stream.close()
 
 
 def _joined(emails: Sequence[Email], show: Show, before: bytes) -> bytes:

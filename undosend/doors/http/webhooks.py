@@ -24,6 +24,7 @@ from undosend.domain.errors import (
 from undosend.doors.http import answers
 from undosend.doors.http.base import Handler
 from undosend.doors.http.judging import validated
+from undosend.doors.http.payloads import TOKEN
 from undosend.doors.http.problems import BadRequest
 from undosend.webhooks.admin import TYPES, WebhookAdmin, Wish
 from undosend.webhooks.guard import LONGEST_URL
@@ -31,7 +32,6 @@ from undosend.webhooks.port import Delivery, Endpoint, Status
 
 _MOST = 100
 _LONGEST_DESCRIPTION = 256
-_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,256}")  # as keys may have it
 _WEBHOOK_ID = re.compile(r"wh_[0-9A-HJKMNP-TV-Z]{26}")
 _DELIVERY_ID = re.compile(r"msg_[0-9A-HJKMNP-TV-Z]{26}(_[0-9]{1,19}_[0-9]{1,19})?")
 
@@ -134,7 +134,7 @@ class WebhookHandler(Handler):
         named = self.parameter("account") if self.operator else None
         if named is None:
             return super().account
-        if not _ACCOUNT.fullmatch(named):
+        if not TOKEN.fullmatch(named):
             detail = "account takes 1 to 256 ASCII letters, digits, underscores and hyphens."
             raise BadRequest("bad_parameter", detail)
         return named

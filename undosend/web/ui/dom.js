@@ -1,5 +1,4 @@
 // What the page is written with. No text ever becomes markup.
-import { clock, named } from "./undosend.js";
 
 // Make an element: h("p.hint", { id, label }, "words"), or without attributes; `label` is what it is called aloud.
 export function h(kind, given, ...children) {
@@ -49,37 +48,12 @@ export function when(at) {
 	return then.toLocaleString([], { dateStyle: "medium", timeStyle: away > 0 ? "short" : undefined });
 }
 
-export function span(seconds) {
-	const n = Math.ceil(seconds);
-	if (n < 60) return `${n} s`;
-	if (n < 3600) return clock(n);
-	return n < 86_400 ? `${Math.round(n / 3600)} h` : `${Math.round(n / 86_400)} d`;
-}
-
 export function lasting(seconds) {
 	const [size, name] = [[86_400, "day"], [3600, "hour"], [60, "minute"]].find(([one]) => seconds && seconds % one === 0) ?? [1, "second"];
 	return `${seconds / size} ${name}${seconds === size ? "" : "s"}`;
 }
 
-// The local time as RFC 3339 with the offset that holds then and here.
-export function withOffset(date) {
-	const local = new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
-	return local + (date.toLocaleString("en", { timeZoneName: "longOffset" }).split("GMT")[1] || "Z");
-}
-
 export const octets = (n) => (n < 1000 ? `${n} B` : n < 1e6 ? `${Math.round(n / 1000)} kB` : `${(n / 1e6).toFixed(1)} MB`);
-
-export function people(email) {
-	const all = [...email.to, ...email.cc, ...email.bcc].map(named);
-	return all.length ? all.slice(0, 3).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "") : "no recipients yet";
-}
-// Take a pasted or typed list apart; commas within quotes and brackets part nothing.
-export function addresses(text) {
-	const found = text.match(/(?:"(?:\\.|[^"\\])*"|<[^>]*>|[^,;\n"<]|["<])+/g) || [];
-	const bare = (one) => !/[<"]/.test(one) && one.trim().split(/\s+/).every((word) => word.includes("@"));
-	return found.flatMap((one) => (bare(one) ? one.trim().split(/\s+/) : [one]))
-		.map((one) => one.trim()).filter(Boolean);
-}
 
 export const titled = (subject) => subject || "(no subject)";
 export const unique = () => crypto.getRandomValues(new Uint32Array(4)).join("-");

@@ -1,5 +1,11 @@
 // A time to send at, picked in local time and told with its offset.
-import { dialog, h, lasting, put, when, withOffset, wrong } from "./dom.js";
+import { dialog, h, lasting, put, when, wrong } from "./dom.js";
+
+// The local time as RFC 3339 with the offset that holds then and here.
+function withOffset(date) {
+	const local = new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
+	return local + (date.toLocaleString("en", { timeZoneName: "longOffset" }).split("GMT")[1] || "Z");
+}
 
 export function pickTime(title, longest, use) {
 	const now = Date.now(), last = new Date(now + longest * 1000), local = (time) => withOffset(new Date(time)).slice(0, 16);

@@ -1,6 +1,6 @@
 // The outbox and its neighbours: rows named by their subject, and all that can be done to an email.
-import { ACTIVE, secondsLeft } from "./undosend.js";
-import { bare, button, empty, h, icon, people, put, span, titled, unique, when } from "./dom.js";
+import { ACTIVE, clock, named, secondsLeft } from "./undosend.js";
+import { bare, button, empty, h, icon, put, titled, unique, when } from "./dom.js";
 
 export const VIEWS = {
 	outbox: { title: "Outbox", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
@@ -18,6 +18,18 @@ export const viewOf = (status) => Object.keys(VIEWS).find((name) => VIEWS[name].
 
 export const WORDS = { draft: "Draft", held: "Held", sending: "Being sent", retrying: "Trying again", sent: "Sent",
 	partially_sent: "Partly sent", failed: "Failed", unknown: "Uncertain", expired: "Expired", canceled: "Canceled" };
+
+function span(seconds) {
+	const n = Math.ceil(seconds);
+	if (n < 60) return `${n} s`;
+	if (n < 3600) return clock(n);
+	return n < 86_400 ? `${Math.round(n / 3600)} h` : `${Math.round(n / 86_400)} d`;
+}
+
+function people(email) {
+	const all = [...email.to, ...email.cc, ...email.bcc].map(named);
+	return all.length ? all.slice(0, 3).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "") : "no recipients yet";
+}
 
 function standing(email) {
 	const left = secondsLeft(email);
