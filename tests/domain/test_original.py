@@ -258,6 +258,7 @@ def test_date_that_two_might_read_differently_is_refused(date: str) -> None:
         "23 Nov 2026 09:30 UTC",
         "Mon, 23 Nov 2026 09:30:00 Z",
         "Sat, 1 Jan 1972 00:00:00 GMT",
+        "Mon, 23 Nov 2026 01:30:00 -0800 (Pacific Standard Time (Mexico))",
     ],
 )
 def test_date_that_all_read_alike_is_taken(date: str) -> None:

@@ -212,8 +212,10 @@ def test_a_list_that_comes_late_takes_the_focus_from_nobody(ann: Person) -> None
     while not waiting:
         ann.page.wait_for_timeout(50)
     ann.page.keyboard.press("/")
-    for route in waiting:
-        route.continue_()
+    with ann.page.expect_response(re.compile(r"/v1/emails\?")) as late:
+        for route in waiting:
+            route.continue_()
+    late.value.finished()
     ann.page.wait_for_timeout(500)  # the page's own: it draws the list
 
     expect(ann.page.get_by_role("searchbox")).to_be_focused()

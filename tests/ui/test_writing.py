@@ -125,14 +125,15 @@ def test_files_come_by(ann: Person, way: str) -> None:
 
 def test_an_upload_shows_how_much_of_it_has_gone(ann: Person) -> None:
     line = ann.page.context.new_cdp_session(ann.page)
-    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 400_000}
+    usual = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     line.send("Network.enable")
-    line.send("Network.emulateNetworkConditions", slow)
+    line.send("Network.emulateNetworkConditions", usual | {"uploadThroughput": 50_000})
     ann.field("Text").evaluate(GIVE_FILE, ["drop", "slow.bin", 1_200_000])
 
     progress = ann.composer.get_by_role("progressbar", name="Attaching slow.bin")
     expect(progress).to_have_attribute("value", re.compile(r"^0\.[0-9]+$"))
     expect(ann.composer.locator(".files li")).to_have_text(re.compile(r"slow\.bin[1-9][0-9]? %"))
+    line.send("Network.emulateNetworkConditions", usual)
     expect(ann.composer.get_by_role("button", name="Remove slow.bin")).to_be_visible()
     expect(progress).to_have_count(0)
     ann.field("Subject").fill("Slow")

@@ -43,7 +43,7 @@ _ENCODINGS = frozenset({"7bit", "8bit", "quoted-printable", "base64"})
 _DATE = re.compile(
     rf" *+(?:({'|'.join(DAYS)}) *+, *+)?[0-9]{{1,2}} ++(?:{'|'.join(MONTHS)}) ++"
     r"(?:19|[2-9][0-9])[0-9]{2} ++[0-9]{2}:[0-9]{2}(?::[0-9]{2})? ++"
-    r"(?:[+-][0-9]{2}[0-5][0-9]|UTC?|GMT|Z|[ECMP][SD]T)(?: *+\([^()\\]*+\))?",
+    r"(?:[+-][0-9]{2}[0-5][0-9]|UTC?|GMT|Z|[ECMP][SD]T)(?: *+\((?:[^()\\]|\([^()\\]*+\))*+\))?",
     re.IGNORECASE,
 )
 _ADDED = re.compile(rb"(?:\A|\n)(date|message-id):", re.IGNORECASE)
