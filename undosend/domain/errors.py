@@ -93,14 +93,31 @@ class InsufficientScope(UndosendError):
         self.scope = scope
 
 
-class InvalidWebhook(UndosendError):
-    """The webhook cannot be made or changed like this; ``errors`` lists everything wrong."""
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing wrong with one field: JSON pointer (RFC 6901), stable code, a sentence."""
 
-    code = "invalid_webhook"
+    pointer: str
+    code: str
+    detail: str
+
+
+ERROR_LIMIT = 1000
+"""Errors that are told at most: more than an email full to its limits could have."""
+
+
+class Invalid(UndosendError):
+    """What was given cannot be taken; ``errors`` tells why: all, or the first of very much."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
-        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
-        self.errors = tuple(errors)
+        self.errors = tuple(errors[:ERROR_LIMIT])
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in self.errors))
+
+
+class InvalidWebhook(Invalid):
+    """The webhook cannot be made or changed like this."""
+
+    code = "invalid_webhook"
 
 
 class WebhookNotFound(UndosendError):
@@ -184,30 +201,10 @@ class VersionMismatch(UndosendError):
         self.version = version
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One thing wrong with one field: JSON pointer (RFC 6901), stable code, a sentence."""
-
-    pointer: str
-    code: str
-    detail: str
-
-
-ERROR_LIMIT = 1000
-"""Errors that are told at most: more than an email full to its limits could have."""
-
-
-class InvalidEmail(UndosendError):
-    """The email cannot be taken or sent as it is.
-
-    ``errors`` lists everything that is wrong, or the first of very much.
-    """
+class InvalidEmail(Invalid):
+    """The email cannot be taken or sent as it is."""
 
     code = "invalid_email"
-
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        self.errors = tuple(errors[:ERROR_LIMIT])
-        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in self.errors))
 
 
 class TooLarge(UndosendError):

@@ -13,8 +13,7 @@ from typing import Any
 from undosend.domain.clock import rfc3339
 from undosend.domain.errors import (
     ContentDeleted,
-    InvalidEmail,
-    InvalidWebhook,
+    Invalid,
     RateLimited,
     SenderNotAllowed,
     UndosendError,
@@ -352,7 +351,7 @@ def problem(error: UndosendError, *, base_url: str, instance: str) -> dict[str, 
         case SenderNotAllowed():
             wrong = {"pointer": "/from", "code": error.code, "detail": str(error)}
             document["errors"] = [wrong]
-        case InvalidEmail() | InvalidWebhook():
+        case Invalid():
             document["detail"] = _summary(error)
             document["errors"] = [
                 {"pointer": wrong.pointer, "code": wrong.code, "detail": wrong.detail}
@@ -377,7 +376,7 @@ def headers(error: UndosendError) -> dict[str, str]:
     return {"Retry-After": str(seconds)} if seconds else {}
 
 
-def _summary(error: InvalidEmail | InvalidWebhook) -> str:
+def _summary(error: Invalid) -> str:
     first, *others = error.errors
     more = f" And {len(others)} more." if others else ""
     told = f"{first.pointer}: {first.detail}" if first.pointer else first.detail
