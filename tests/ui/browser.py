@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.system.service import Service, until
 
@@ -87,6 +89,30 @@ class Person:
     def press(self, name: str) -> None:
         """Press the button of the composer."""
         self.composer.get_by_role("button", name=name, exact=True).click()
+
+    # What goes wrong on the way.
+
+    def waits(self, fact: Callable[[], Any]) -> None:
+        """Let the browser go on until it is so; Playwright answers nobody while Python sleeps."""
+        for _ in range(int(PATIENCE / 0.05)):
+            if fact():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError("not in time")
+
+    def loses(self, calls: str, method: str) -> list[dict[str, Any]]:
+        """Lose the first answer to such a call; it is in the list once it is lost."""
+        lost: list[dict[str, Any]] = []
+
+        def swallow(route: Route) -> None:
+            if lost or route.request.method != method:
+                route.continue_()
+            else:
+                lost.append(route.fetch().json())
+                route.abort()
+
+        self.page.context.route(re.compile(calls), swallow)
+        return lost
 
     # What the service knows.
 

@@ -187,8 +187,7 @@ def test_what_comes_while_the_list_is_on_its_way_is_in_it(visit: Visit) -> None:
     ann.page.context.route(re.compile(r"/v1/emails\?"), hold)
     ann.opens("/#/outbox")
     expect(ann.page.get_by_text("Live", exact=True)).to_be_visible()
-    while not waiting:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: waiting)
     listed = waiting[0].fetch()
     held(ann, "Meanwhile here", delay_seconds=60)
     expect(ann.row("Meanwhile here")).to_be_visible()
@@ -209,8 +208,7 @@ def test_a_list_that_comes_late_takes_the_focus_from_nobody(ann: Person) -> None
 
     ann.page.context.route(re.compile(r"/v1/emails\?"), hold)
     ann.page.keyboard.press("Escape")
-    while not waiting:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: waiting)
     ann.page.keyboard.press("/")
     with ann.page.expect_response(re.compile(r"/v1/emails\?")) as late:
         for route in waiting:

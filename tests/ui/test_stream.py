@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 from playwright.sync_api import Route, expect
 
 from tests.system.service import message
-from tests.ui.browser import PATIENCE, Person
 from tests.ui.conftest import Visit
 
 Stream = Callable[[Route], None]
@@ -32,15 +31,6 @@ def event(kind: str, data: object, cursor: str = "") -> str:
     return "\n".join([": ping", *lines, f"event: {kind}", f"data: {json.dumps(data)}", "", ""])
 
 
-def waits(ann: Person, fact: Callable[[], bool]) -> None:
-    """Let the browser go on until it is so; Playwright answers nobody while Python sleeps."""
-    for _ in range(int(PATIENCE / 0.1)):
-        if fact():
-            return
-        ann.page.wait_for_timeout(100)
-    raise AssertionError("not in time")
-
-
 def test_a_stream_is_resumed_where_it_broke(visit: Visit) -> None:
     ann = visit("/livez")
     status, email = ann.service.call("POST", "/v1/emails", message("Streamed", 60))
@@ -53,7 +43,7 @@ def test_a_stream_is_resumed_where_it_broke(visit: Visit) -> None:
     expect(ann.row("Streamed")).to_be_visible()
     ann.service.call("POST", f"/v1/emails/{email['id']}/undo")
 
-    waits(ann, lambda: len(asked) > 2)
+    ann.waits(lambda: len(asked) > 2)
     expect(ann.row("Streamed")).to_have_count(0)
     expect(ann.page.get_by_text("Live", exact=True)).to_be_visible()
     assert [query.get("last_event_id") for query in asked[:3]] == [None, ["c1"], ["c2"]]
@@ -69,5 +59,5 @@ def test_a_cursor_that_is_too_old_brings_a_new_snapshot(visit: Visit) -> None:
     )
     ann.opens("/#/outbox")
 
-    waits(ann, lambda: len(asked) > 2)
+    ann.waits(lambda: len(asked) > 2)
     assert [query.get("snapshot") for query in asked[:3]] == [["1"], None, ["1"]]

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from tests.system.service import Service, message, until
 from tests.ui.browser import PATIENCE, Person
@@ -145,16 +145,12 @@ def test_an_undo_whose_answer_was_lost_is_found_out(visit: Visit) -> None:
     ann = visit()
     ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Lost answer")
-
-    def swallow(route: Route) -> None:
-        route.fetch()
-        route.abort()
-
-    ann.page.context.route(re.compile("/undo$"), swallow)
+    lost = ann.loses("/undo$", "POST")
     ann.toast.get_by_role("button", name="Undo").click()
 
     expect(ann.toast).to_contain_text("It was not sent")
     expect(ann.field("Subject")).to_have_value("Lost answer")
+    assert [draft["status"] for draft in lost] == ["draft"]
 
 
 def test_an_undo_elsewhere_is_shown_here_and_opens_nothing(ann: Person) -> None:

@@ -207,30 +207,18 @@ def test_what_is_typed_while_a_draft_is_first_saved_is_saved_too(ann: Person) ->
 
     ann.page.context.route(re.compile("/v1/emails$"), hold)
     ann.field("Text").fill("First.")
-    while not waiting:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: waiting)
     ann.field("Subject").fill("Meanwhile")
     waiting[0].continue_()
     expect(ann.state).to_contain_text("Saved")
-    ann.page.wait_for_timeout(1500)  # the page's own: it saves a moment later
 
     assert ann.found("Meanwhile")["text"] == "First."
 
 
 def test_a_first_save_whose_answer_was_lost_makes_no_second_draft(ann: Person) -> None:
-    lost: list[dict[str, str]] = []
-
-    def swallow(route: Route) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.fetch().json())
-            route.abort()
-
-    ann.page.context.route(re.compile("/v1/emails$"), swallow)
+    lost = ann.loses("/v1/emails$", "POST")
     ann.field("Subject").fill("Lost at first")
-    while not lost:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: lost)
     ann.field("Text").fill("Written at once afterwards.")
     expect(ann.state).to_contain_text("Saved")
 
@@ -244,46 +232,26 @@ def test_a_save_whose_answer_was_lost_is_no_conflict(ann: Person, next_text: str
     subject = f"Lost later {len(next_text)}"
     ann.field("Subject").fill(subject)
     expect(ann.state).to_contain_text("Saved")
-    lost: list[str] = []
-
-    def swallow(route: Route) -> None:
-        if lost or route.request.method != "PATCH":
-            route.continue_()
-        else:
-            lost.append(route.fetch().json()["text"])
-            route.abort()
-
-    ann.page.context.route(re.compile("/v1/emails/em_"), swallow)
+    lost = ann.loses("/v1/emails/em_", "PATCH")
     ann.field("Text").fill("The answer is lost.")
-    while not lost:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: lost)
     ann.field("Text").fill(next_text)
 
     expect(ann.state).to_contain_text("Saved")
     assert ann.found(subject)["text"] == next_text
-    assert lost == ["The answer is lost."]
+    assert [answer["text"] for answer in lost] == ["The answer is lost."]
     expect(ann.composer.get_by_text("in another tab")).to_have_count(0)
 
 
 def test_what_is_discarded_before_its_first_answer_leaves_no_draft(ann: Person) -> None:
-    lost: list[str] = []
-
-    def swallow(route: Route) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.fetch().json()["id"])
-            route.abort()
-
-    ann.page.context.route(re.compile("/v1/emails$"), swallow)
+    lost = ann.loses("/v1/emails$", "POST")
     ann.field("Subject").fill("Lost and discarded")
-    while not lost:
-        ann.page.wait_for_timeout(50)
+    ann.waits(lambda: lost)
     ann.press("Discard draft")
 
     expect(ann.field("Subject")).to_have_value("")
     assert until(
-        lambda: ann.service.call("GET", f"/v1/emails/{lost[0]}")[0] == 404,  # it is gone
+        lambda: ann.service.call("GET", f"/v1/emails/{lost[0]['id']}")[0] == 404,  # it is gone
         PATIENCE,
     )
 
