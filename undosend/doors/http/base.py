@@ -6,10 +6,8 @@ try/except for the sake of HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from asyncio import FIRST_COMPLETED
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
@@ -23,10 +21,10 @@ from undosend.domain.errors import Overloaded, Unauthorized, UndosendError
 from undosend.domain.quota import UNMETERED, Quota
 from undosend.doors.http import framing
 from undosend.doors.http.limits import Limits, Meter
+from undosend.doors.http.outgoing import Outgoing
 from undosend.doors.http.porter import XSRF_HEADER, Porter
 from undosend.doors.http.problems import KINDS, BadRequest, headers, problem
-from undosend.doors.http.receiving import Receiver, let_go
-from undosend.doors.http.room import Pace
+from undosend.doors.http.receiving import let_go
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +49,7 @@ _METHODS = ("GET", "HEAD", "POST", "DELETE", "PATCH", "PUT")
 _HTTP_CODES = {400: "bad_parameter", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
-class Handler(Receiver):
+class Handler(Outgoing):
     """A request handler that answers with JSON, and with problems where something is wrong."""
 
     parameters: frozenset[str] = frozenset()
@@ -65,8 +63,6 @@ class Handler(Receiver):
 
     meter: Meter | None = None
     """What counts the request for its key, where there is one."""
-
-    _left: asyncio.Future[None] | None = None
 
     caller = Caller()
     """Who asks; without keys everybody, for the one account there is."""
@@ -207,13 +203,6 @@ class Handler(Receiver):
         for name, value in (self.meter.fields() if self.meter else {}).items():
             self.set_header(name, value)
 
-    def on_connection_close(self) -> None:
-        """Tell who waits for it that the client has left."""
-        left = self.left()  # also where nobody has asked yet
-        if not left.done():
-            left.set_result(None)
-        super().on_connection_close()
-
     def values(self, name: str) -> list[str]:
         """Return every value of the query parameter, exactly as it was given."""
         # Not by get_query_arguments, which puts spaces for control characters.
@@ -245,25 +234,6 @@ class Handler(Receiver):
         self.set_status(204)
         self.clear_header("Content-Type")
         self.finish()
-
-    async def stream(self, chunks: Iterable[bytes], size: int) -> None:
-        """Answer with octets as they come, the next when the client has taken the last."""
-        self.set_header("Content-Length", str(size))
-        self.answers_for(size)
-        for chunk in chunks:
-            self.write(chunk)
-            flushed, left, patience = self.flush(), self.left(), Pace().more(len(chunk))
-            await asyncio.wait((flushed, left), timeout=patience, return_when=FIRST_COMPLETED)
-            if left.done() or not flushed.done() or flushed.exception():
-                self.hang_up()
-                break
-        del chunks  # an error of the connection holds on to this frame for a long time
-
-    def left(self) -> asyncio.Future[None]:
-        """Return what is done when the client has left: Tornado lets who waits wait for ever."""
-        if self._left is None:
-            self._left = asyncio.get_running_loop().create_future()
-        return self._left
 
     def if_match(self) -> int | None:
         """Return the version that the caller asks on condition of, if any."""

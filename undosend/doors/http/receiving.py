@@ -1,7 +1,7 @@
 """How a request's body comes in: how large it may be, how long it may take, what room there is.
 
 It is gathered as it comes (``stream_request_body``), so that what cannot be taken is refused
-before it is read, or as soon as it shows. The answer then has the body's room, until it is taken.
+before it is read, or as soon as it shows. ``outgoing`` is about the answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 from typing import Any, ClassVar
 
-from tornado.concurrent import future_add_done_callback
 from tornado.http1connection import HTTP1Connection
 from tornado.web import RequestHandler, stream_request_body
 
@@ -30,7 +29,6 @@ _TELLING = (
     "X-Batch-Validation",
 )  # what is asked for, not how
 _NO_ROOM = "Too many large requests are on their way in. Nothing was done; try again."
-_NO_ROOM_FOR_ANSWERS = "Too many large answers are on their way out. Try again."
 
 
 def let_go(error: BaseException | None) -> None:
@@ -155,22 +153,6 @@ class Receiver(RequestHandler):
             )
         return decode(body)
 
-    def answering(self, octets: int) -> None:
-        """Let the answer, or what it is made of, have room until the client has taken it.
-
-        What was done must be told, room or not; what was only asked for can be asked for again.
-
-        Raises:
-            Overloaded: there is no room for a large answer to such a question.
-        """
-        self._gives_back()
-        self._in_use = True
-        if octets <= SMALL or not self._room:
-            return
-        if not self._room.take(octets, anyway=self.request.method not in {"GET", "HEAD"}):
-            raise Overloaded(_NO_ROOM_FOR_ANSWERS)
-        self._taken = octets
-
     def no_body(self) -> None:
         """Refuse a body where there is nothing to say, but for an empty object."""
         if self._arrived and self.json_body() != {}:
@@ -199,23 +181,6 @@ class Receiver(RequestHandler):
             loop = asyncio.get_running_loop()
             self._hang_up = loop.call_later(self.unwanted_seconds, connection.close)
             self._rest.answered()
-
-    def on_finish(self) -> None:
-        """Let the connection live, and others have the room once the answer was taken."""
-        framing.last_one(self.request)
-        self._waits_no_more()
-        if taken := framing.untaken(self.request):
-            octets = int(self._headers.get("Content-Length", 0))
-            hang_up = asyncio.get_running_loop().call_later(Pace().more(octets), self.hang_up)
-            future_add_done_callback(taken, lambda _: hang_up.cancel())
-            future_add_done_callback(taken, lambda _: self._gives_back())
-        else:
-            self._gives_back()
-
-    def answers_for(self, octets: int) -> None:
-        """Hang up on who has not taken so much of an answer in its time, if it is not finished."""
-        self._waits_no_more()
-        self._hang_up = asyncio.get_running_loop().call_later(Pace().more(octets), self.hang_up)
 
     def hang_up(self) -> None:
         """Close the connection: of a client that takes nothing, what is written stays here."""
