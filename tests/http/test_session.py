@@ -199,6 +199,12 @@ async def test_a_page_of_others_is_told_what_its_token_may_do(locked: Service) -
     assert both.json == session
 
 
+async def test_without_keys_a_cookie_of_earlier_means_nothing(service: Service) -> None:
+    answer = await service.get("/v1/session", Cookie="undosend_session=old")
+
+    assert (answer.json["signed_in"], answer.json["xsrf"]) == (True, None)
+
+
 async def test_without_keys_a_token_may_do_what_it_says_all_the_same(service: Service) -> None:
     made = await service.post("/v1/tokens", {"sender": "ann@example.com", "scopes": ["undo"]})
     shown = {"Authorization": f"Bearer {made.json['token']}"}

@@ -41,9 +41,13 @@ class Outgoing(Receiver):
         self._taken = octets
 
     async def stream(self, chunks: Iterable[bytes], size: int) -> None:
-        """Answer with octets as they come, the next when the client has taken the last."""
+        """Answer with octets as they come, the next when the client has taken the last.
+
+        Who takes one of them too slowly, or all of them, is hung up on.
+        """
         self.set_header("Content-Length", str(size))
-        self.answers_for(size)
+        self._waits_no_more()
+        self._hang_up = asyncio.get_running_loop().call_later(Pace().more(size), self.hang_up)
         for chunk in chunks:
             self.write(chunk)
             flushed, left, patience = self.flush(), self.left(), Pace().more(len(chunk))
@@ -52,11 +56,6 @@ class Outgoing(Receiver):
                 self.hang_up()
                 break
         del chunks  # an error of the connection holds on to this frame for a long time
-
-    def answers_for(self, octets: int) -> None:
-        """Hang up on who has not taken so much of an answer in its time, if it is not finished."""
-        self._waits_no_more()
-        self._hang_up = asyncio.get_running_loop().call_later(Pace().more(octets), self.hang_up)
 
     def on_finish(self) -> None:
         """Let the connection live, and others have the room once the answer was taken."""

@@ -81,6 +81,6 @@ class SessionHandler(MailHandler):
             "default_delay_seconds": policy.default_delay if usual is None else usual,
             "max_delay_seconds": policy.longest_delay if longest is None else longest,
             "dev": self.dev and who.may(Scope.ADMIN),
-            "xsrf": porter.xsrf(session) if porter and session and caller else None,
+            "xsrf": porter.xsrf(session) if porter and session and who.key_id else None,
         }
         self.answer(answer)

@@ -2,7 +2,7 @@
 import { ACTIVE, Undosend, UndosendError } from "./undosend.js";
 import { UndoToast } from "./undo-toast.js";
 import { Composer } from "./compose.js";
-import { bare, curl, dialog, h, icon, put } from "./dom.js";
+import { bare, curl, dialog, h, icon, mark, put } from "./dom.js";
 import { MailList, VIEWS } from "./mail.js";
 
 const CONNECTION = { connecting: "Connecting…", live: "Live", polling: "Up to date", offline: "No connection", denied: "No access" };
@@ -197,7 +197,5 @@ class App {
 		[...document.querySelectorAll("undo-toast")].findLast((toast) => toast.email?.undo_status === "pending")?.undo();
 	}
 }
-
-export const mark = () => h("img.mark", { src: "ui/mark.svg", alt: "" });
 
 new App().start();

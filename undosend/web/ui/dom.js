@@ -36,6 +36,7 @@ export const icon = (name) => h("svg", { viewBox: "0 0 24 24", class: "icon", "a
 export const button = (sign, label, onclick, more) => h("button.plain", { onclick, ...more }, icon(sign), h("span", label));
 export const bare = (sign, label, onclick, more) => h("button.bare", { onclick, label, title: label, ...more }, icon(sign));
 
+export const mark = () => h("img.mark", { src: "ui/mark.svg", alt: "" });
 export const back = (view) => h("a.back.bare", { href: `#/${view}`, label: "Back to the list" }, icon("back"));
 export const wrong = (id, words) => h("p.wrong", { id, role: "alert" }, words);
 export const fileRow = (name, ...more) => h("li", icon("clip"), h("span", name), ...more);

@@ -1,6 +1,5 @@
 // Signing in with a key, where one is needed. The page never keeps it: the browser gets a cookie.
-import { h, put, wrong } from "./dom.js";
-import { mark } from "./app.js";
+import { h, mark, put, wrong } from "./dom.js";
 
 export function door(app, words) {
 	const key = h("input", { type: "password", id: "key", autocomplete: "current-password", required: true, "aria-describedby": "why" });
