@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from tests.contract.samples import a_file
+from undosend.domain.access import Allowance, Caller
 from undosend.domain.change import Change, Event
 from undosend.domain.clock import ManualClock
 from undosend.domain.email import NEVER, Address, Content, Email, File, Row, State
@@ -344,3 +345,40 @@ async def test_a_group_says_what_was_done_what_came_too_late_and_what_had_ended(
     for account, group_id in ((ACCOUNT, "nobody"), ("globex", "g")):
         with pytest.raises(GroupNotFound):
             await desk.outbox.undo_group(account, group_id)
+
+
+# Between a look and the change.
+
+
+class Elsewhere(Busy):
+    """A spool in which much is done between the look at an email and the change that follows."""
+
+    between: Callable[[], Awaitable[object]] | None = None
+
+    async def apply(self, change: Change, rewrite: Rewrite = NOTHING) -> Email:
+        between, self.between = self.between, None
+        if between:
+            await between()
+        return await super().apply(change, rewrite)
+
+
+async def test_a_key_hurries_no_revision_that_it_may_not_send() -> None:
+    spool = Elsewhere()
+    desk = Desk(spool)
+    key = Caller(ACCOUNT, allowance=Allowance(frozenset({"a.example"})))
+    email_id = (await desk.held()).row.id
+
+    async def sent_by_another() -> None:
+        await desk.outbox.undo(ACCOUNT, email_id)
+        theirs = Address("ceo@other.example")
+        await desk.drafts.edit(ACCOUNT, email_id, lambda mail: replace(mail, sender=theirs))
+        await desk.outbox.send(ACCOUNT, email_id)
+
+    spool.between = sent_by_another
+    with pytest.raises(WrongState) as refusal:
+        await desk.outbox.within(key).send_now(ACCOUNT, email_id)
+
+    assert refusal.value.code == "not_held"
+    row = (await desk.outbox.get(ACCOUNT, email_id)).row
+    assert (row.state, row.revision) == (State.HELD, 2)
+    assert row.release_at == row.due_at != desk.clock.now()

@@ -277,12 +277,20 @@ class Outbox(Reading):
         receipt: Receipt | None = None,
     ) -> Email:
         """Release the held email at once. Raises SenderNotAllowed."""
-        if self._caller.bounded:  # whom it is from does not change while it is held
-            self._permit((await self.get(account, email_id)).content)
+        revision = None
+        if self._caller.bounded:
+            email = await self.get(account, email_id)
+            self._permit(email.content)
+            revision = email.row.revision  # in the next one it may be from somebody else
         now = self._clock.now()
-        rewrite = Rewrite(receipt=self._signed(receipt, email_id))
         return await self._fire(
-            Event.SEND_NOW, account, email_id, version, Hold(now, now), rewrite=rewrite
+            Event.SEND_NOW,
+            account,
+            email_id,
+            version,
+            Hold(now, now),
+            revision=revision,
+            rewrite=Rewrite(receipt=self._signed(receipt, email_id)),
         )
 
     async def delete(self, account: str, email_id: str, *, version: int | None = None) -> None:
