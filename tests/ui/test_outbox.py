@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Route, expect
+from playwright.sync_api import APIResponse, Route, expect
 
 from tests.system.service import until
 from tests.ui.browser import PATIENCE, Person
@@ -29,10 +30,11 @@ def test_what_other_programs_send_shows_up_and_counts_down(ann: Person) -> None:
 
 
 def test_a_window_is_told_from_a_schedule(ann: Person) -> None:
-    held(ann, "In May", scheduled_at="2026-12-05T09:00:00+01:00")
+    later = datetime.now(UTC) + timedelta(days=5)
+    held(ann, "In days", scheduled_at=later.isoformat(timespec="seconds"))
 
-    expect(ann.row("In May")).to_contain_text("Leaves")
-    expect(ann.row("In May")).not_to_contain_text("more")
+    expect(ann.row("In days")).to_contain_text("Leaves")
+    expect(ann.row("In days")).not_to_contain_text("more")
 
 
 def test_it_can_be_sent_now_and_its_results_are_told(ann: Person) -> None:
@@ -72,6 +74,40 @@ def test_it_can_be_moved(ann: Person) -> None:
 
     expect(ann.page.locator(".pill")).to_have_text("Scheduled")
     assert ann.service.email(email_id)["scheduled_at"]
+
+
+def test_who_goes_through_emails_in_haste_sees_the_last_one_live(ann: Person) -> None:
+    ids = [held(ann, f"Haste {n}", delay_seconds=60) for n in range(6)]
+    ann.page.evaluate("ids => { for (const id of ids) location.hash = `#/outbox/${id}`; }", ids)
+    expect(ann.page.get_by_role("heading", name="Haste 5")).to_be_visible()
+    ann.service.call("POST", f"/v1/emails/{ids[-1]}/cancel")
+
+    expect(ann.page.locator(".pill")).to_have_text("Canceled")
+
+
+def test_a_late_answer_never_shows_what_was(ann: Person) -> None:
+    email_id = held(ann, "Late", delay_seconds=60)
+    expect(ann.row("Late")).to_be_visible()
+    asked: list[tuple[Route, APIResponse]] = []
+
+    def hold(route: Route) -> None:
+        if asked:
+            route.continue_()
+        else:
+            asked.append((route, route.fetch()))
+
+    ann.page.context.route(re.compile(f"/v1/emails/{email_id}$"), hold)
+    ann.opens(f"/#/outbox/{email_id}")
+    ann.waits(lambda: asked)
+    ann.service.call("POST", f"/v1/emails/{email_id}/cancel")
+    ann.opens("/#/outbox").opens(f"/#/outbox/{email_id}")
+    expect(ann.page.locator(".pill")).to_have_text("Canceled")
+    late, answer = asked[0]
+    with ann.page.expect_response(lambda response: response.url.endswith(email_id)):
+        late.fulfill(response=answer)
+    ann.page.evaluate("() => new Promise(requestAnimationFrame)")
+
+    expect(ann.page.locator(".pill")).to_have_text("Canceled")
 
 
 def test_it_can_be_searched(ann: Person) -> None:

@@ -2,7 +2,9 @@
 import { ACTIVE, Undosend, UndosendError } from "./undosend.js";
 import { UndoToast } from "./undo-toast.js";
 import { Composer } from "./compose.js";
+import { Detail } from "./detail.js";
 import { bare, curl, dialog, h, icon, mark, put } from "./dom.js";
+import { Inbox } from "./inbox.js";
 import { MailList, VIEWS } from "./mail.js";
 
 const CONNECTION = { connecting: "Connecting…", live: "Live", polling: "Up to date", offline: "No connection", denied: "No access" };
@@ -41,6 +43,8 @@ class App {
 
 	#open() {
 		this.list = new MailList(this);
+		this.inbox = new Inbox(this);
+		this.detail = new Detail(this);
 		const kept = this.composer;
 		this.composer ??= new Composer(this);
 		this.composer.settle();
@@ -70,7 +74,7 @@ class App {
 		on(document, "undosend:undone", (e) => this.compose(e.detail));
 		on(document, "keydown", (e) => this.#key(e));
 		on(document, "visibilitychange", () => document.hidden && this.composer.save());
-		const ticks = setInterval(() => { this.list.tick(); this.detail?.tick(); }, 250), looks = setInterval(() => this.#view === "inbox" && !document.hidden && this.inbox?.load(), 3000);
+		const ticks = setInterval(() => { this.list.tick(); this.detail.tick(); }, 250), looks = setInterval(() => this.#view === "inbox" && !document.hidden && this.inbox.load(), 3000);
 		const unwatch = this.api.watch(this);
 		this.#stop = () => { open.abort(); clearInterval(ticks); clearInterval(looks); unwatch(); };
 	}
@@ -95,10 +99,6 @@ class App {
 		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && !(writing && !wide.matches));
 		document.body.dataset.pane = `${Boolean(writing || id)}`;
 		const inbox = this.#view === "inbox", reads = id && !writing;
-		// What most visits never open is loaded when it is.
-		if (inbox) this.inbox ??= new (await import("./inbox.js")).Inbox(this);
-		else if (reads) this.detail ??= new (await import("./detail.js")).Detail(this);
-		if (turn !== this.#turn) return;
 		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
 		if (this.left.firstChild !== list.element) put(this.left, list.element);
 		if (this.pane.firstChild !== shown) { put(this.pane, shown); this.pane.scrollTop = 0; }
@@ -127,7 +127,7 @@ class App {
 	seen(email) {
 		this.#active[ACTIVE.includes(email.status) ? "add" : "delete"](email.id);
 		this.list.seen(email);
-		this.detail?.seen(email);
+		this.detail.seen(email);
 		this.#name();
 	}
 
@@ -135,7 +135,7 @@ class App {
 		this.#active.delete(id);
 		this.list.gone(id);
 		this.#name();
-		if (this.detail?.email?.id === id && location.hash.endsWith(id)) this.go(this.#view);
+		if (this.detail.email?.id === id && location.hash.endsWith(id)) this.go(this.#view);
 	}
 
 	sent(email) {

@@ -31,7 +31,7 @@ export class Detail {
 		if (this.email?.id !== id) { this.email = null; put(this.element); }
 		await this.app.attempt(async () => {
 			const email = await this.app.api.get(id);
-			if (location.hash.endsWith(id)) await this.#draw(email);
+			if (location.hash.endsWith(id) && !(email.version < this.email?.version)) await this.#draw(email);
 		});
 	}
 
