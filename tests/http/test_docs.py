@@ -152,7 +152,7 @@ async def test_every_origin_may_load_the_modules(service: Service, path: str) ->
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-LATER = {f"/ui/{name}.js" for name in ("detail", "door", "inbox", "later")}
+LATER = {f"/ui/{name}.js" for name in ("door", "later")}
 """What the browser loads when somebody opens it, and not before."""
 
 

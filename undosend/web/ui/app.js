@@ -105,6 +105,7 @@ class App {
 		this.#name();
 		if (writing && id && id !== this.composer.id) await this.attempt(async () => {
 			const email = await this.api.get(id);
+			if (turn !== this.#turn) return;
 			if (email.status === "draft") await this.composer.open(email);
 			else this.go(`outbox/${id}`);
 		});
