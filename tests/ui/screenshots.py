@@ -56,7 +56,7 @@ def _desk(browser: Browser, service: Service) -> None:
         )
         ann = Person(context.new_page(), service).opens("/")
         ann.field("From").fill(ANN)
-        ann.sends("The contract", TEXT)
+        ann.sends("The contract", TEXT, seconds=10)
         expect(ann.toast).to_contain_text("in 8 s")
         ann.page.screenshot(path=DOCS / f"page-{scheme}.png", animations="disabled")
         ann.toast.get_by_role("button", name="Undo").click()
@@ -70,7 +70,7 @@ def _desk(browser: Browser, service: Service) -> None:
 def _phone(browser: Browser, service: Service) -> None:
     context = browser.new_context(viewport={"width": 375, "height": 667}, device_scale_factor=2)
     ann = Person(context.new_page(), service).opens("/#/compose")
-    ann.sends("See you at eight")
+    ann.sends("See you at eight", seconds=10)
     ann.page.screenshot(path=DOCS / "page-phone.png", animations="disabled")
     context.close()
 

@@ -53,7 +53,7 @@ def declared(service: Service, email_id: str) -> str:
 def test_it_counts_with_the_server(visit: Visit) -> None:
     ann = visit("/livez")
     ann.page.clock.install()
-    ann.opens("/").sends("Counted")
+    ann.opens("/").sends("Counted", seconds=10)
     expect(ann.toast).to_contain_text("Sending to bob@example.com in 10 s")
 
     ann.page.clock.run_for(3000)
@@ -103,7 +103,6 @@ def test_too_late_is_said_and_nothing_is_undone(visit: Visit) -> None:
     ann = visit("/livez")
     ann.page.context.route("**/v1/events?*", lambda r: r.abort())
     ann.opens("/")
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Too late")
     # The page hears no more of it, and so it cannot know that it has left.
     ann.page.context.route(
@@ -123,7 +122,6 @@ def test_too_late_is_said_and_nothing_is_undone(visit: Visit) -> None:
 
 def test_a_lost_connection_is_told_and_undo_works_once_it_is_back(visit: Visit) -> None:
     ann = visit()
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Lost line")
     ann.page.context.set_offline(True)
     expect(ann.toast).to_contain_text("No connection")
@@ -143,7 +141,6 @@ def test_a_lost_connection_is_told_and_undo_works_once_it_is_back(visit: Visit) 
 
 def test_an_undo_whose_answer_was_lost_is_found_out(visit: Visit) -> None:
     ann = visit()
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Lost answer")
     lost = ann.loses("/undo$", "POST")
     ann.toast.get_by_role("button", name="Undo").click()
@@ -154,7 +151,6 @@ def test_an_undo_whose_answer_was_lost_is_found_out(visit: Visit) -> None:
 
 
 def test_an_undo_elsewhere_is_shown_here_and_opens_nothing(ann: Person) -> None:
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Elsewhere")
     ann.service.call("POST", f"/v1/emails/{ann.found('Elsewhere')['id']}/undo")
 
@@ -163,7 +159,6 @@ def test_an_undo_elsewhere_is_shown_here_and_opens_nothing(ann: Person) -> None:
 
 
 def test_send_now_does_not_wait(ann: Person) -> None:
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("At once")
     ann.toast.get_by_role("button", name="Send now").click()
 
@@ -342,7 +337,6 @@ def test_what_was_canceled_meanwhile_is_not_called_sent(visit: Visit) -> None:
     ann = visit("/livez")
     ann.page.context.route("**/v1/events?*", lambda r: r.abort())
     ann.opens("/")
-    ann.composer.get_by_label("Time to undo").select_option("60")
     ann.sends("Canceled meanwhile")
     ann.page.context.route(
         CALLS, lambda r: r.abort() if r.request.method == "GET" else r.continue_()
