@@ -140,6 +140,17 @@ def test_an_upload_shows_how_much_of_it_has_gone(ann: Person) -> None:
     assert [file["size"] for file in ann.found("Slow")["attachments"]] == [1_200_000]
 
 
+def test_a_file_whose_answer_was_lost_is_attached_once(ann: Person) -> None:
+    lost = ann.loses("/attachments", "POST")
+    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+
+    expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_have_count(1)
+    assert [len(answer["data"]) for answer in lost] == [1]
+    ann.writes("Once").press("Send")
+    expect(ann.toast).to_contain_text("Sending to")
+    assert len(ann.found("Once")["attachments"]) == 1
+
+
 def test_a_file_can_be_taken_away(ann: Person) -> None:
     ann.field("Subject").fill("Without")
     ann.composer.get_by_label("Files", exact=True).set_input_files([FILE, FILE])

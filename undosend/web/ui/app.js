@@ -96,8 +96,8 @@ class App {
 		this.#toList = false;
 		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
-		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && !(writing && !wide.matches));
-		document.body.dataset.pane = `${Boolean(writing || id)}`;
+		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && (!writing || wide.matches));
+		document.body.dataset.pane = Boolean(writing || id);
 		const inbox = this.#view === "inbox", reads = id && !writing;
 		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
 		if (this.left.firstChild !== list.element) put(this.left, list.element);
@@ -182,7 +182,7 @@ class App {
 
 	#key(e) {
 		const at = e.composedPath()[0];
-		if (document.querySelector("dialog[open]") || e.defaultPrevented) return;
+		if (document.querySelector("dialog") || e.defaultPrevented) return;
 		if (e.key === "Escape" && !at.closest?.("undo-toast")) {
 			at.blur();
 			return this.go(this.#view, true);

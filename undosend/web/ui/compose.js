@@ -229,27 +229,28 @@ export class Composer {
 
 	#say(words) { put(this.state, words); }
 
-	#attach(files) {
+	#attach(files, key) {
 		for (const file of files) {
 			const row = fileRow(file.name, h("progress", { label: `Attaching ${file.name}` }), h("small", { "aria-hidden": "true" }));
 			this.files.append(row);
-			this.#next(() => this.#upload(file, row));
+			this.#next(() => this.#upload(file, row, key));
 		}
 	}
 
-	async #upload(file, row) {
+	async #upload(file, row, key = unique()) {
 		try {
-			if (!(await this.#save(!this.id))) throw new Error("The draft could not be saved, so nothing was attached.");
+			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft could not be saved.");
 			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
-			const done = await this.app.api.attach(this.id, file, { version: this.#version, onprogress });
+			const attach = () => this.app.api.attach(this.id, file, { version: this.#version, key, onprogress });
+			const done = await attach().catch((error) => { if (!error.unclear) throw error; return attach(); });
 			this.#version = done.version;
 			row.replaceWith(this.#file(done.file));
 		} catch (error) {
 			if (error.status === 412) await this.#failed(error);
 			const large = error.code === "too_large";
 			row.className = "failed";
-			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: a file may have 18 MiB, an email 25 MiB on its way." : error.message),
-				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file]); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
+			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: 18 MiB a file, 25 MiB an email at most." : error.message),
+				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file], key); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
 	}
 

@@ -45,7 +45,7 @@ export class Detail {
 		this.email = email;
 		const { app } = this, { id, status } = email, all = actions(app, email), act = document.activeElement?.getAttribute("data-act");
 		const waits = ACTIVE.includes(status), history = h("ol.history");
-		const lines = [...all, ...["events", "raw"].map((what) => ({ label: what === "raw" ? "Raw" : "History", method: "GET", path: `/v1/emails/${id}/${what}` }))];
+		const lines = [...all, ...[["History", "events"], ["Raw", "raw"]].map(([label, what]) => ({ label, method: "GET", path: `/v1/emails/${id}/${what}` }))];
 		put(this.element,
 			heading(viewOf(status), email.subject, sign(email), h("p.pill", { "data-status": status }, status === "held" && email.scheduled_at ? "Scheduled" : WORDS[status])),
 			h("div.bar", all.map((a) => acting(app, a, button, { class: a.name === "undo" ? "main" : ["edit", "reopen"].includes(a.name) ? "soft" : "plain" })), button("code", "Raw", () => app.attempt(() => this.#raw(id)))),
