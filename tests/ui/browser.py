@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import APIResponse, Locator, Page, Route, expect
 
 from tests.system.service import Service, until
 
@@ -26,6 +26,9 @@ PATIENCE = 10.0
 """Seconds after which what does not show fails the test."""
 
 expect.set_options(timeout=PATIENCE * 1000)
+
+Held = list[tuple[Route, APIResponse]]
+"""An answer that is held back."""
 
 
 @dataclass
@@ -114,6 +117,31 @@ class Person:
 
         self.page.context.route(re.compile(calls), swallow)
         return lost
+
+    def holds(self, calls: str, method: str) -> Held:
+        """Hold back the first answer to such a call; it is in the list once the service gave it."""
+        held: Held = []
+        asked: list[Route] = []
+
+        def hold(route: Route) -> None:
+            if asked or route.request.method != method:
+                route.continue_()
+            else:
+                asked.append(route)
+                held.append((route, route.fetch()))
+
+        self.page.context.route(re.compile(calls), hold)
+        return held
+
+    def answers(self, held: Held) -> None:
+        """Let the answer that was held back come."""
+        ((route, answer),) = held
+        with self.page.expect_response(lambda response: response.request == route.request):
+            route.fulfill(response=answer)
+
+    def settles(self) -> None:
+        """Let the page do what it does with an answer that has come."""
+        self.page.wait_for_timeout(300)
 
     # What the service knows.
 
