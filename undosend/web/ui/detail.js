@@ -16,7 +16,7 @@ export const files = (app, all, get) => all.length > 0 && h("ul.files", all.map(
 	return fileRow(name, h("small", octets(file.size)), bare("down", `Download ${name}`, () => app.attempt(async () => download(await get(file, n), name))));
 }));
 
-export const facts = (all) => h("dl", Object.entries(all).filter(([, value]) => value?.length).map(([name, value]) => [h("dt", name), h("dd", Array.isArray(value) ? value.join(", ") : value)]));
+export const facts = (all) => h("dl", Object.entries(all).filter(([, value]) => value?.length).map(([name, value]) => [h("dt", name), h("dd", [value].flat().join(", "))]));
 
 export const heading = (view, subject, ...more) => h("header", back(view), more[0],
 	h("div", h("h2", { tabindex: -1, dir: "auto" }, titled(subject)), more[1]));

@@ -3,20 +3,20 @@
 // Make an element: h("p.hint", { id, label }, "words"), or without attributes; `label` is what it is called aloud.
 export function h(kind, given, ...children) {
 	if (given?.constructor !== Object) return h(kind, {}, given, ...children);
-	const [tag, ...classes] = kind.split("."), element = ["svg", "path"].includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+	const [tag, ...classes] = kind.split("."), element = document.createElementNS(`http://www.w3.org/${["svg", "path"].includes(tag) ? "2000/svg" : "1999/xhtml"}`, tag);
 	if (classes.length) element.setAttribute("class", classes.join(" "));
 	if (tag === "button") element.type = "button";
 	for (const [name, value] of Object.entries(given)) {
 		if (value == null || value === false) continue;
 		if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
 		else if (name === "value") element.value = value;
-		else element.setAttribute(name === "label" ? "aria-label" : name, value === true ? "" : `${value}`);
+		else element.setAttribute(name === "label" ? "aria-label" : name, value === true ? "" : value);
 	}
 	return put(element, ...children);
 }
 
 export function put(element, ...children) {
-	element.replaceChildren(...children.flat(9).filter((c) => c != null && c !== false).map((c) => (c instanceof Node ? c : `${c}`)));
+	element.replaceChildren(...children.flat(9).filter((c) => c != null && c !== false));
 	return element;
 }
 
@@ -74,19 +74,16 @@ export const curl = {
 	},
 };
 
-export function copier(text, kind = bare, sign = "code", label = "Copy as curl") {
-	const made = kind(sign, label, async () => {
-		const what = text();
-		try {
-			await navigator.clipboard.writeText(what);
-			made.dataset.done = "Copied";
-			setTimeout(() => delete made.dataset.done, 1500);
-		} catch {
-			dialog("Copy this", h("textarea.code", { rows: 8, readonly: true, value: what, label: "curl", onfocus: (e) => e.target.select() }));
-		}
-	});
-	return made;
-}
+export const copier = (text, kind = bare, sign = "code", label = "Copy as curl") => kind(sign, label, async ({ currentTarget: { dataset } }) => {
+	const what = text();
+	try {
+		await navigator.clipboard.writeText(what);
+		dataset.done = "Copied";
+		setTimeout(() => delete dataset.done, 1500);
+	} catch {
+		dialog("Copy this", h("textarea.code", { rows: 8, readonly: true, value: what, label: "curl", onfocus: (e) => e.target.select() }));
+	}
+});
 
 export const code = (line) => h("div.curl", h("pre", line), copier(() => line, bare, "copy", "Copy"));
 
@@ -94,9 +91,9 @@ export const empty = (title, words, ...calls) =>
 	h("div.empty", h("h3", title), h("p", words), calls.map((call) => code(curl.line(...call))));
 
 export function dialog(title, ...content) {
-	const id = unique(), shut = () => box.close();
-	const box = h("dialog", { "aria-labelledby": id, onclose: () => box.remove(), onclick: (e) => e.target === box && shut() },
-		h("div.box", h("header", h("h2", { id }, title), bare("x", "Close", shut)), ...content));
+	const shut = () => box.close();
+	const box = h("dialog", { label: title, onclose: () => box.remove(), onclick: (e) => e.target === box && shut() },
+		h("div.box", h("header", h("h2", title), bare("x", "Close", shut)), ...content));
 	document.body.append(box);
 	box.showModal();
 	return box;

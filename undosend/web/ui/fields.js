@@ -36,7 +36,7 @@ export class Field {
 
 	tell(words = "") {
 		put(this.wrong, words);
-		this.input.toggleAttribute("aria-invalid", Boolean(words));
+		this.input.ariaInvalid = words ? true : null;
 	}
 
 	// Tell what is wrong; true where `value` names it no more.
@@ -108,7 +108,7 @@ export class Chips extends Field {
 
 	tell(words = "") {
 		put(this.wrong, words || this.all.filter((chip) => chip.wrong).map((chip) => `${chip.text}: ${chip.wrong}`).join(" "));
-		this.input.toggleAttribute("aria-invalid", Boolean(words || this.bad));
+		this.input.ariaInvalid = words || this.bad ? true : null;
 		put(this.list, this.all.map((chip, place) => h("li", { class: chip.wrong && "bad", title: chip.text },
 			h("button", { onclick: () => this.#remove(place, true), label: `Edit ${chip.text}` }, chip.wrong ? chip.text : named(chip.text)),
 			h("button.off", { onclick: () => this.#remove(place), label: `Remove ${chip.text}` }, "×"))));

@@ -25,8 +25,7 @@ export function pickTime(title, longest, use) {
 			put(why, error.message);
 		}
 	};
-	const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 	const box = dialog(title, h("ul.choices", choices.map(([name, at]) => h("li", h("button.plain", { onclick: () => take(at) }, name, h("small", when(at)))))),
 		h("div.pick", field, h("button.main", { onclick: () => take(new Date(field.value)) }, "Set")), why,
-		h("p.hint", `Your local time (${zone}), sent with its offset.`));
+		h("p.hint", `Your local time (${Intl.DateTimeFormat().resolvedOptions().timeZone}), sent with its offset.`));
 }
