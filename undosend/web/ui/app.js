@@ -182,7 +182,7 @@ class App {
 
 	#key(e) {
 		const at = e.composedPath()[0];
-		if (document.querySelector("dialog") || e.defaultPrevented) return;
+		if (document.querySelector("dialog[open]") || e.defaultPrevented) return;
 		if (e.key === "Escape" && !at.closest?.("undo-toast")) {
 			at.blur();
 			return this.go(this.#view, true);
