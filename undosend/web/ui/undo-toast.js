@@ -64,7 +64,7 @@ SHEET.replaceSync(`
 button { font: inherit; font-weight: 600; color: var(--_soft); background: none; border: 0; border-radius: .5rem; min-height: 2.5rem;
 	padding: 0 .625rem; cursor: pointer; white-space: nowrap }
 button:hover { background: #ffffff1a; color: var(--_ink) }
-button:focus-visible, .toast:focus-visible { outline: 2px solid var(--_accent); outline-offset: -2px }
+:focus-visible { outline: 2px solid var(--_accent); outline-offset: -2px }
 button[disabled] { cursor: default; opacity: .7 }
 .undo, .undo:hover { color: var(--_accent) }
 .close { padding: 0; width: 2.25rem; font-weight: 400; font-size: 1.25rem; line-height: 1 }
@@ -119,10 +119,10 @@ export class UndoToast extends HTMLElement {
 		super();
 		const root = this.attachShadow({ mode: "open" });
 		root.adoptedStyleSheets = [SHEET];
-		this.#parts = parts(root);
-		this.#parts.undo.onclick = () => this.undo();
-		this.#parts.now.onclick = () => this.sendNow();
-		this.#parts.close.onclick = () => this.close();
+		const p = (this.#parts = parts(root));
+		p.undo.onclick = () => this.undo();
+		p.now.onclick = () => this.sendNow();
+		p.close.onclick = () => this.close();
 		this.addEventListener("keydown", (e) => {
 			if (!((e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === "z")) return;
 			e.preventDefault();
@@ -245,7 +245,7 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#seen(email) {
-		if (this.#email && email.version < this.#email.version) return;
+		if (email.id !== this.getAttribute("email-id") || email.version < this.#email?.version) return;
 		const before = this.#email?.status, asked = this.#asked;
 		if (email.version > this.#email?.version && email.undo_status === "pending") asked.refused = null; // a refusal of the relay made it possible again
 		if (email.status === "draft" && asked.what === "undo") {
@@ -260,9 +260,11 @@ export class UndoToast extends HTMLElement {
 	}
 
 	#undone(draft) {
-		this.#asked = {};
-		this.email = draft;
-		this.#stop?.();
+		if (draft.id === this.#email?.id) {
+			this.#asked = {};
+			this.email = draft;
+			this.#stop?.();
+		}
 		this.#emit("undone", draft);
 	}
 
@@ -302,8 +304,8 @@ export class UndoToast extends HTMLElement {
 		p.undo.disabled = p.now.disabled = Boolean(busy);
 		text(p.undo, busy && what === "undo" ? words.undoing : words.undo);
 		text(p.now, words.sendNow);
-		p.close.setAttribute("aria-label", words.close);
-		p.toast.setAttribute("aria-label", this.#say(words.label));
+		p.close.ariaLabel = words.close;
+		p.toast.ariaLabel = this.#say(words.label);
 		p.toast.className = `toast ${state}${bad ? " bad" : ""}`;
 		const part = state === "held" ? left / this.#window : ["sending", "leaving"].includes(state) ? 0 : 1;
 		p.arc.setAttribute("stroke-dashoffset", `${1 - part}`);
@@ -333,7 +335,7 @@ const WARNING = "M16 10v7M16 21.5v.1", CLOCK = "M16 10v6.5l4 2.5", ARROW = "M11 
 const ICONS = { undo: "M14 12.5 10.5 16l3.5 3.5M11 16h7a4 4 0 0 1 0 8", sent: "m10.5 16.5 4 4 8-8.5", retrying: CLOCK, scheduled: CLOCK, sending: ARROW, leaving: ARROW };
 
 function made(tag, attributes = {}, ...children) {
-	const element = ["svg", "circle", "path"].includes(tag) ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+	const element = document.createElementNS(`http://www.w3.org/${["svg", "circle", "path"].includes(tag) ? "2000/svg" : "1999/xhtml"}`, tag);
 	for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
 	element.append(...children);
 	return element;
