@@ -152,20 +152,10 @@ async def test_every_origin_may_load_the_modules(service: Service, path: str) ->
     assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
 
 
-LATER = {f"/ui/{name}.js" for name in ("door", "later")}
-"""What the browser loads when somebody opens it, and not before."""
-
-
 async def test_the_whole_page_weighs_less_than_100_kilobytes(service: Service) -> None:
     sizes = {path: len((await service.get(path)).body) for path in ["/", *MODULES]}
 
     assert sum(sizes.values()) < 100_000, sizes
-
-
-async def test_what_is_loaded_later_is_imported_later(service: Service) -> None:
-    for path in MODULES.keys() - LATER:
-        script = (await service.get(path)).body.decode()
-        assert not {f"/ui/{name}" for name in re.findall(r'from "\./([^"]+)"', script)} & LATER
 
 
 # All pages, and what they load.

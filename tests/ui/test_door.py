@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from tests.system.service import COMMAND, ENVIRONMENT, Service, message
-from tests.ui.browser import PATIENCE, Person
+from tests.ui.browser import PATIENCE, Held, Person
 
 
 @pytest.fixture
@@ -148,3 +149,79 @@ def sent_with(service: Service, key: str, letter: dict[str, Any]) -> str:
     )
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
         return str(json.loads(answer.read())["id"])
+
+
+# Two things at once, and refusals that come late.
+
+
+@pytest.fixture
+def ann(browser: Browser, locked: Service) -> Iterator[Person]:
+    """Somebody before the door."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield Person(context.new_page(), locked).opens("/")
+    context.close()
+
+
+def test_whoever_presses_enter_twice_is_let_in_once(ann: Person, key: str) -> None:
+    field, waiting, lists = ann.page.get_by_label("API key"), list[Route](), list[str]()
+
+    def hold(route: Route) -> None:
+        if len(waiting) < 2 and route.request.method == "POST":
+            waiting.append(route)
+        else:
+            route.continue_()
+
+    ann.page.context.route(re.compile("/v1/session$"), hold)
+    field.fill(key)
+    field.press("Enter")
+    field.press("Enter")
+    ann.waits(lambda: len(waiting) == 2)
+    with ann.page.expect_response(lambda r: r.request == waiting[1].request):
+        for route in waiting:
+            route.continue_()
+    expect(ann.page.get_by_text("Live", exact=True)).to_be_visible()
+    ann.settles()
+    ann.page.on("request", lambda asked: lists.extend([asked.url] * ("status=draft" in asked.url)))
+    ann.page.get_by_role("link", name="Drafts").click()
+    ann.waits(lambda: lists)
+    ann.settles()
+
+    assert len(lists) == 1
+
+
+def refused(ann: Person, key: str) -> Held:
+    """Let the session of who is in end, and hold one refusal back; the door opens for another."""
+    field = ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    ann.writes("As it ended")
+    expect(ann.state).to_contain_text("Saved")
+    ann.page.context.clear_cookies()
+    late = ann.holds(r"/v1/emails\?", "GET")
+    ann.page.get_by_role("link", name="Drafts").click()
+    ann.waits(lambda: late)
+    ann.field("Text").fill("The session has ended.")
+    expect(field).to_be_visible()
+    return late
+
+
+def test_a_refusal_that_comes_late_takes_no_typed_key_away(ann: Person, key: str) -> None:
+    late = refused(ann, key)
+    ann.page.get_by_label("API key").fill(key[:10])
+    ann.answers(late)
+    ann.settles()
+
+    assert [answer.status for _, answer in late] == [401]
+    expect(ann.page.get_by_label("API key")).to_have_value(key[:10])
+
+
+def test_a_refusal_that_comes_late_shuts_nobody_out_again(ann: Person, key: str) -> None:
+    late = refused(ann, key)
+    ann.page.get_by_label("API key").fill(key)
+    ann.page.get_by_label("API key").press("Enter")
+    expect(ann.composer).to_be_visible()
+    ann.answers(late)
+    ann.settles()
+
+    assert [answer.status for _, answer in late] == [401]
+    assert ann.composer.is_visible()

@@ -4,7 +4,9 @@ import { UndoToast } from "./undo-toast.js";
 import { Composer } from "./compose.js";
 import { Detail } from "./detail.js";
 import { bare, curl, dialog, h, icon, mark, put } from "./dom.js";
+import { door } from "./door.js";
 import { Inbox } from "./inbox.js";
+import { pickTime } from "./later.js";
 import { MailList, VIEWS } from "./mail.js";
 
 const CONNECTION = { connecting: "Connecting…", live: "Live", polling: "Up to date", offline: "No connection", denied: "No access" };
@@ -17,6 +19,7 @@ class App {
 	session = {};
 	notice = h("div.notice", { role: "alert" });
 	#active = new Set();
+	#known = new Map(); // the newest versions
 	#view = "outbox";
 	#turn = 0;
 	#toList;
@@ -28,28 +31,27 @@ class App {
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
-			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : "");
+			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : null);
 		});
 	}
 
 	may(scope) { return this.session.scopes.includes(scope); }
 
 	// What was being written waits behind the door.
-	async #door(words = "") {
+	#door(words) {
 		this.#stop?.();
 		this.#stop = null;
-		(await import("./door.js")).door(this, words);
+		door(this, words);
 	}
 
 	#open() {
+		this.#stop?.();
 		this.list = new MailList(this);
 		this.inbox = new Inbox(this);
 		this.detail = new Detail(this);
-		const kept = this.composer;
 		this.composer ??= new Composer(this);
 		this.composer.settle();
-		if (kept) kept.save();
-		else this.composer.fresh(false);
+		this.composer.save();
 		this.blank = this.may("send") ? this.composer.element : h("div.detail", h("p.hint", "Choose an email to see all of it."));
 		this.status = h("p.connection", { role: "status" });
 		this.left = h("div.left");
@@ -82,7 +84,7 @@ class App {
 	connection(state) {
 		this.status.dataset.state = state;
 		put(this.status, CONNECTION[state]);
-		if (state === "denied") this.attempt(async () => (await this.api.session()).signed_in || this.#door("Sign in again."));
+		if (state === "denied") this.attempt(() => this.api.list({ limit: 1 }));
 	}
 
 	go(path, toList) {
@@ -96,7 +98,7 @@ class App {
 		this.#toList = false;
 		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
-		for (const link of this.nav.children) link.toggleAttribute("aria-current", link.hash === `#/${this.#view}` && (!writing || wide.matches));
+		for (const link of this.nav.children) link.ariaCurrent = (link.hash === `#/${this.#view}` && (!writing || wide.matches)) || null;
 		document.body.dataset.pane = Boolean(writing || id);
 		const inbox = this.#view === "inbox", reads = id && !writing;
 		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
@@ -109,12 +111,12 @@ class App {
 			if (email.status === "draft") await this.composer.open(email);
 			else this.go(`outbox/${id}`);
 		});
-		else if (writing && !id) { if (this.composer.id) await this.composer.fresh(); else this.composer.focus(); }
+		else if (writing) { if (!id && this.composer.id) await this.composer.open(); else this.composer.focus(); }
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
-		if (reads && !shown.contains(document.activeElement)) shown.querySelector("h2")?.focus();
-		// Only now are there rows; whoever has gone on meanwhile stays there.
-		if (toList && turn === this.#turn && [before, document.body].includes(document.activeElement)) list.list.querySelector("a")?.focus();
+		// Only now is it there; whoever has gone on meanwhile stays there.
+		const first = reads ? !shown.contains(before) && shown.querySelector("h2") : toList && list.list.querySelector("a");
+		if (first && turn === this.#turn && [before, document.body].includes(document.activeElement)) first.focus();
 	}
 
 	#has(view) { return view in VIEWS && (view !== "inbox" || this.session.dev); }
@@ -126,6 +128,8 @@ class App {
 	}
 
 	seen(email) {
+		if (email.version < this.#known.get(email.id)) return;
+		this.#known.set(email.id, email.version);
 		this.#active[ACTIVE.includes(email.status) ? "add" : "delete"](email.id);
 		this.list.seen(email);
 		this.detail.seen(email);
@@ -134,14 +138,14 @@ class App {
 
 	gone(id) {
 		this.#active.delete(id);
-		this.list.gone(id);
+		this.#known.set(id, Infinity);
+		this.list.seen({ id, status: "", version: Infinity });
 		this.#name();
 		if (this.detail.email?.id === id && location.hash.endsWith(id)) this.go(this.#view);
 	}
 
 	sent(email) {
 		UndoToast.watch(email, { client: this.api });
-		this.composer.fresh(false);
 		this.seen(email);
 		this.go("outbox", true);
 	}
@@ -151,7 +155,6 @@ class App {
 		if (!this.may("send")) return this.go(`drafts/${draft.id}`);
 		await this.composer.open(draft);
 		this.go(`compose/${draft.id}`);
-		this.composer.focus();
 	}
 
 	renamed(id) {
@@ -160,11 +163,13 @@ class App {
 
 	// Do it, or say why not.
 	async attempt(act) {
+		const stop = this.#stop;
 		try {
 			await act();
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (error.status === 401) return this.#door("Sign in again.");
+			// A late one takes no typed key away, and shuts nobody out who is in again.
+			if (error.status === 401) return stop !== null && stop === this.#stop && this.#door("Sign in again.");
 			this.tell(error.message, error.problem.title);
 		}
 	}
@@ -176,7 +181,7 @@ class App {
 		this.fades = setTimeout(() => put(this.notice), 9000);
 	}
 
-	async pick(title, use) { (await import("./later.js")).pickTime(title, this.session.max_delay_seconds, use); }
+	pick(title, use) { pickTime(title, this.session.max_delay_seconds, use); }
 
 	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
 
@@ -188,14 +193,10 @@ class App {
 			return this.go(this.#view, true);
 		}
 		if (at.matches?.("input, textarea, select") || e.altKey || ((e.ctrlKey || e.metaKey) && e.key !== "z")) return;
-		const act = { c: this.may("send") && (() => this.go("compose")), "/": () => this.list.search.focus(), z: () => this.#undo(), "?": () => this.#help() }[e.key];
+		const act = { c: this.may("send") && (() => this.go("compose")), "/": () => this.list.search.focus(), z: () => [...document.querySelectorAll("undo-toast")].findLast((toast) => toast.email?.undo_status === "pending")?.undo(), "?": () => this.#help() }[e.key];
 		if (!act) return;
 		e.preventDefault();
 		act();
-	}
-
-	#undo() {
-		[...document.querySelectorAll("undo-toast")].findLast((toast) => toast.email?.undo_status === "pending")?.undo();
 	}
 }
 

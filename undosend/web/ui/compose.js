@@ -17,6 +17,8 @@ export class Composer {
 	#since = 0;
 	#key = unique();
 	#held = false;
+	#waits = 0; // turns that are not over
+	#goal; // what was last asked for in its place
 
 	constructor(app) {
 		this.app = app;
@@ -47,9 +49,10 @@ export class Composer {
 		},
 		h("header", back("outbox"), this.title, this.state), this.bar,
 		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
-		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))),
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => { this.#goal = null; app.pick("Send later", (scheduled_at) => this.send({ scheduled_at })); }),
 			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
-		this.#put(null);
+		this.settle();
+		this.show();
 	}
 
 	settle() {
@@ -61,19 +64,9 @@ export class Composer {
 		this.usual = addresses[0] || (dev ? "you@example.com" : "");
 	}
 
-	// Begin a new email; what was written stays a draft.
-	async fresh(focus = true) {
-		if (!(await this.#leave())) return;
-		this.#put(null);
-		this.fields.from.value = localStorage[FROM] || this.usual;
-		this.#kept = this.#parts(); // a From of our own is nothing to save
-		if (focus) this.focus();
-	}
-
+	// Go on with the draft, or begin a new email; what was written stays a draft.
 	async open(draft) {
-		if (!(await this.#leave())) return;
-		this.#put(draft);
-		this.focus();
+		if (await this.#leave()) { this.show(draft); this.focus(); }
 	}
 
 	focus() {
@@ -81,10 +74,14 @@ export class Composer {
 		(to.empty ? to.input : subject.input.value ? this.text : subject.input).focus();
 	}
 
-	async #leave() {
+	// True once nothing is left to do here, and nothing else was asked for.
+	async #leave(goal = (this.#goal = {})) {
 		this.#take();
 		if (this.#held) await this.#keep();
 		const saved = await this.save();
+		this.#take();
+		if (goal !== this.#goal) return false;
+		if (saved && (this.#waits || this.#changes())) return this.#leave(goal);
 		if (!saved) this.app.tell("What you are writing is not saved yet, so it stays here.", "Not saved");
 		else clearTimeout(this.#quiet);
 		return saved;
@@ -101,17 +98,19 @@ export class Composer {
 		put(this.files, draft?.attachments.map((file) => this.#file(file)));
 	}
 
-	#put(email) {
+	show(email) {
 		this.#on(email);
 		this.#since = 0;
 		for (const [name, field] of Object.entries(this.fields)) field.value = email?.[name];
+		if (email) this.app.renamed(email.id);
+		else this.fields.from.value = localStorage[FROM] || this.usual;
 		this.text.value = email?.text ?? "";
 		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
 		put(this.title, email ? "Draft" : "New email");
 		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
 		put(this.wrong);
 		this.#say(email ? `Saved ${when(email.updated_at)}` : "");
-		this.#kept = this.#parts();
+		this.#kept = this.#parts(); // a From of our own is nothing to save
 	}
 
 	// What can be saved; what is marked as wrong cannot.
@@ -121,7 +120,8 @@ export class Composer {
 	}
 
 	#changes(parts = this.#parts(), before = this.#kept) {
-		return Object.fromEntries(Object.entries(parts).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name])));
+		const changes = Object.entries(parts).filter(([name, value]) => value !== undefined && JSON.stringify(value) !== JSON.stringify(before[name]));
+		return changes.length > 0 && Object.fromEntries(changes);
 	}
 
 	#changed() {
@@ -132,7 +132,10 @@ export class Composer {
 		this.#quiet = setTimeout(() => this.save(), Math.max(0, Math.min(QUIET, this.#since + LONGEST - performance.now())));
 	}
 
-	#next(act) { return (this.#turns = this.#turns.then(act, act)); }
+	#next(act) {
+		this.#waits += 1;
+		return (this.#turns = this.#turns.then(act, act).finally(() => { this.#waits -= 1; }));
+	}
 
 	// Bring the server up to date; true where it is.
 	save() { return this.#next(() => this.#save()); }
@@ -142,7 +145,7 @@ export class Composer {
 		if (this.#held) return false;
 		const parts = this.#parts(), changes = whole ? parts : this.#changes(), { api } = this.app;
 		this.#since = 0;
-		if (!whole && !this.#asked && !Object.keys(changes).length) {
+		if (!changes && !this.#asked) {
 			this.#say(this.id ? this.#saved() : "");
 			return true;
 		}
@@ -150,7 +153,7 @@ export class Composer {
 		// A first save is repeated as it was until it is answered: else a lost answer would make a second draft.
 		const first = !this.id, asked = (this.#asked ??= { parts, key: unique() });
 		try {
-			const email = first ? await api.draft(asked.parts, { key: asked.key }) : await api.edit(this.id, changes, { version: this.#version });
+			const email = first ? await api.draft(asked.parts, { key: asked.key }) : await api.edit(this.id, changes || {}, { version: this.#version });
 			this.id = email.id;
 			this.#version = email.version;
 			this.#kept = first ? asked.parts : { ...this.#kept, ...changes };
@@ -187,17 +190,17 @@ export class Composer {
 	#elsewhere(email) {
 		const now = () => this.app.api.get(this.id), draft = email?.status === "draft", asked = this.#asked?.parts;
 		this.#asked = null;
-		if (draft && asked && !Object.keys(this.#changes(asked, email)).length) { // it was we, and the answer was lost
+		if (draft && asked && !this.#changes(asked, email)) { // it was we, and the answer was lost
 			this.#version = email.version;
 			this.#kept = asked;
 			return this.#save();
 		}
 		const choices = draft ? {
-			"Take theirs": async () => { this.#put(await now()); this.focus(); },
+			"Take theirs": async () => { this.show(await now()); this.focus(); },
 			"Keep mine": async () => this.#keep(await now()),
 		} : {
 			"Keep my text as a new draft": () => this.#keep(),
-			...(email && { "Show it": async () => { this.#put(null); await this.fresh(false); this.app.go(`outbox/${email.id}`); } }),
+			...(email && { "Show it": () => { this.show(); this.app.go(`outbox/${email.id}`); } }),
 		};
 		this.#held = true;
 		put(this.bar, h("p", `This ${draft ? "draft was changed" : email ? "email was sent" : "draft was deleted"} in another tab.`),
@@ -278,13 +281,14 @@ export class Composer {
 
 	async send(timing = { delay_seconds: Number(this.delay.value) }) {
 		if (this.sender.disabled) return;
+		this.#goal = null;
 		this.#take();
 		this.sender.disabled = true;
 		put(this.sender, this.files.querySelector("progress") ? "Attaching…" : "Sending…");
 		try {
-			await this.#next(() => this.#send(timing));
+			await this.#next(() => { this.text.readOnly = true; return this.#send(timing); });
 		} finally {
-			this.sender.disabled = false;
+			this.text.readOnly = this.sender.disabled = false;
 			put(this.sender, "Send");
 		}
 	}
@@ -296,8 +300,8 @@ export class Composer {
 		try {
 			const email = await this.app.api.sendDraft(this.id, timing, { version: this.#version, key: this.#key });
 			if (email.from) localStorage[FROM] = email.from;
-			this.#put(null);
 			this.settle();
+			this.show();
 			this.app.sent(email);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
@@ -307,15 +311,14 @@ export class Composer {
 		}
 	}
 
-	async discard() {
-		await this.#next(() => this.app.attempt(async () => {
+	discard() {
+		this.#goal = null;
+		this.#next(() => this.app.attempt(async () => {
 			if (this.#asked) await this.#save();
 			if (this.#asked) return; // there may be a draft that nobody knows yet
 			if (this.id) { await this.app.api.remove(this.id); this.app.gone(this.id); }
-			this.#put(null);
+			this.show();
+			if (!this.#goal) this.app.go("drafts");
 		}));
-		if (this.id || this.#asked) return;
-		await this.fresh(false);
-		this.app.go("drafts");
 	}
 }

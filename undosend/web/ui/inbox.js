@@ -1,6 +1,6 @@
 // The development inbox: what has really left. A message is shown in a frame that runs and loads nothing.
 import { exactly, facts, files, heading } from "./detail.js";
-import { bare, copier, curl, empty, h, icon, put, titled, unique, when } from "./dom.js";
+import { bare, copier, curl, empty, h, icon, put, titled, when } from "./dom.js";
 
 export class Inbox {
 	#shown;
@@ -18,6 +18,7 @@ export class Inbox {
 	async show(id) {
 		const other = id !== this.#chosen;
 		this.#chosen = id;
+		if (other) put(this.detail);
 		await this.load();
 		if (id && other) await this.app.attempt(() => this.#open(id));
 	}
@@ -30,14 +31,13 @@ export class Inbox {
 				put(this.foot, ids ? h("p.none", "Only in development: nothing leaves this machine.") : empty("Nothing has arrived", "In development all mail goes by real SMTP into this inbox, and nowhere else.", ["GET", "/dev/inbox"]));
 			}
 			this.#shown = ids;
-			for (const link of this.list.querySelectorAll("a")) link.toggleAttribute("aria-current", link.hash === `#/inbox/${this.#chosen}`);
+			for (const link of this.list.querySelectorAll("a")) link.ariaCurrent = link.hash === `#/inbox/${this.#chosen}` || null;
 		});
 	}
 
 	#row(mail) {
-		const id = unique();
-		return h("li", h("article.row", { "aria-labelledby": id }, h("span.sign", icon("inbox")), h("a", { href: `#/inbox/${mail.id}` },
-			h("span.subject", { id, dir: "auto" }, titled(mail.subject)), h("span.who", `${mail.from ?? "nobody"} to ${mail.envelope.rcpt_to.join(", ")}`),
+		return h("li", h("article.row", { label: titled(mail.subject) }, h("span.sign", icon("inbox")), h("a", { href: `#/inbox/${mail.id}` },
+			h("span.subject", { dir: "auto" }, titled(mail.subject)), h("span.who", `${mail.from ?? "nobody"} to ${mail.envelope.rcpt_to.join(", ")}`),
 			h("span.stands", when(mail.received_at)))));
 	}
 
@@ -52,7 +52,7 @@ export class Inbox {
 		};
 		const choose = (name) => {
 			put(shown, ways[name]());
-			for (const tab of tabs.children) tab.setAttribute("aria-pressed", `${tab.textContent === name}`);
+			for (const tab of tabs.children) tab.ariaPressed = tab.textContent === name;
 		};
 		const tabs = h("div.bar.tabs", { role: "group", label: "Show as" }, Object.keys(ways).map((name) => h("button.plain", { onclick: () => choose(name) }, name)));
 		put(this.detail, heading("inbox", mail.subject), facts({ From: mail.from, To: mail.to, "Delivered to": mail.envelope.rcpt_to, Arrived: exactly(mail.received_at) }),

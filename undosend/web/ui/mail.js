@@ -1,6 +1,6 @@
 // The outbox and its neighbours: rows named by their subject, and all that can be done to an email.
 import { ACTIVE, clock, named, secondsLeft } from "./undosend.js";
-import { bare, button, empty, h, icon, put, titled, unique, when } from "./dom.js";
+import { bare, button, empty, h, icon, put, titled, when } from "./dom.js";
 
 export const VIEWS = {
 	outbox: { title: "Outbox", status: ACTIVE.join(","), empty: ["Nothing is waiting", "What you send rests here until it leaves, and Undo brings it back. Any program can send:",
@@ -60,8 +60,7 @@ export function actions(app, email) {
 		{ name, label, sign, run, method, path: `/v1/emails/${id}${method === "POST" ? `/${name}` : ""}`, body }));
 }
 
-export const acting = (app, action, make, more) => make(action.sign, action.label, async (e) => {
-	const pressed = e.currentTarget;
+export const acting = (app, action, make, more) => make(action.sign, action.label, async ({ currentTarget: pressed }) => {
 	pressed.disabled = true;
 	await app.attempt(action.run);
 	pressed.disabled = false;
@@ -74,7 +73,7 @@ export function sign(email) {
 	const ring = h("span.sign.ring", { "aria-hidden": "true" }, h("span")), whole = (Date.parse(email.undo_until) - Date.parse(email.updated_at)) / 1000;
 	ring.tick = () => {
 		const left = secondsLeft(email);
-		ring.style.setProperty("--part", `${Math.min(1, left / whole)}`);
+		ring.style.setProperty("--part", Math.min(1, left / whole));
 		put(ring.firstChild, span(left).replace(/ s$|\s/, "").replace(/:.*/, "m"));
 	};
 	ring.tick();
@@ -126,17 +125,11 @@ export class MailList {
 
 	seen(email) {
 		this.#heard?.push(email);
-		const at = this.emails.findIndex((e) => e.id === email.id), fits = VIEWS[this.view].status.split(",").includes(email.status);
-		if (at >= 0 && this.emails[at].version > email.version) return;
+		const at = this.emails.findIndex((e) => e.id === email.id), fits = viewOf(email.status) === this.view;
 		if (at >= 0) this.emails.splice(at, 1, ...(fits ? [email] : []));
 		// What is older comes with its page.
 		else if (fits && !this.#query && (!this.#after || email.id > this.emails.at(-1)?.id)) this.emails = [email, ...this.emails].sort((a, b) => (a.id < b.id ? 1 : -1));
 		this.#soon();
-	}
-
-	gone(id) {
-		this.emails = this.emails.filter((email) => email.id !== id);
-		this.#draw();
 	}
 
 	tick() {
@@ -155,7 +148,7 @@ export class MailList {
 		const old = new Map([...this.list.children].map((row) => [row.dataset.key, row]));
 		const rows = this.emails.map((email) => old.get(`${email.id}.${email.version}`) ?? this.#row(email));
 		if (rows.length !== old.size || rows.some((row, place) => row !== this.list.children[place])) put(this.list, rows);
-		for (const row of rows) row.querySelector("a").toggleAttribute("aria-current", row.dataset.id === this.#chosen);
+		for (const row of rows) row.querySelector("a").ariaCurrent = row.dataset.id === this.#chosen || null;
 		put(this.foot, !rows.length && this.loaded && (this.#query ? h("p.none", `Nothing here has “${this.#query}” in it.`) : empty(...VIEWS[this.view].empty)), this.#after && h("button.plain", { onclick: () => this.load(true) }, "Show more"));
 		if (!focused || focused.contains(document.activeElement)) return;
 		const again = this.list.querySelector(`[data-id="${focused.parentElement.dataset.id}"]`);
@@ -163,12 +156,12 @@ export class MailList {
 	}
 
 	#row(email) {
-		const id = unique(), where = email.status === "draft" && this.app.may("send") ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
+		const where = email.status === "draft" && this.app.may("send") ? `#/compose/${email.id}` : `#/${this.view}/${email.id}`, ring = sign(email), stands = h("span.stands");
 		const shown = actions(this.app, email).filter((a) => ["undo", "send-now", "reopen"].includes(a.name) || (a.name === "delete" && email.status === "draft"));
-		const row = h("article.row", { "data-status": email.status, "aria-labelledby": id }, ring,
-			h("a", { href: where }, h("span.subject", { id, dir: "auto" }, titled(email.subject)),
+		const row = h("article.row", { "data-status": email.status, label: titled(email.subject) }, ring,
+			h("a", { href: where }, h("span.subject", { dir: "auto" }, titled(email.subject)),
 				h("span.who", email.attachments.length > 0 && icon("clip"), h("bdi", people(email))), stands),
-			h("div.acts", shown.map((a) => a.name === "undo" ? acting(this.app, a, button, { class: "soft" }) : acting(this.app, a, bare))));
+			h("div.acts", shown.map((a) => acting(this.app, a, ...(a.name === "undo" ? [button, { class: "soft" }] : [bare])))));
 		row.tick = () => {
 			ring.tick?.();
 			if (stands.textContent !== standing(email)) put(stands, standing(email));
