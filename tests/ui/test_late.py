@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.system.service import message
 from tests.ui.browser import Held, Person
@@ -146,6 +146,32 @@ def test_an_answer_that_comes_late_brings_no_row_back(ann: Person) -> None:
     ann.settles()
 
     assert ann.row("Gone meanwhile").count() == 0
+
+
+def test_what_was_heard_while_the_list_was_on_its_way_is_not_put_over_it(ann: Person) -> None:
+    other = drafted(ann, "As heard")
+    ann.opens("/#/drafts")
+    expect(ann.row("As heard")).to_be_visible()
+    lists: list[Route] = []
+
+    def hold(route: Route) -> None:
+        lists.append(route)
+
+    ann.page.context.route(re.compile(r"/v1/emails\?"), hold)
+    ann.page.get_by_role("heading", name="Drafts").click()
+    ann.page.keyboard.press("Escape")
+    ann.waits(lambda: lists)
+    with ann.page.expect_response(re.compile(f"{other}$")):
+        ann.service.call("PATCH", f"/v1/emails/{other}", {"subject": "As heard then"})
+    expect(ann.row("As heard then")).to_be_visible()
+    page = lists[-1].fetch().json()
+    (row,) = [email for email in page["data"] if email["id"] == other]
+    row |= {"subject": "As listed", "version": row["version"] + 1}  # as if edited once more
+    lists[-1].fulfill(json=page)
+
+    expect(ann.row("As listed")).to_be_visible()
+    ann.settles()
+    assert ann.row("As heard then").count() == 0
 
 
 def test_what_was_deleted_while_the_list_was_on_its_way_is_not_in_it(ann: Person) -> None:

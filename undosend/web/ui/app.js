@@ -139,7 +139,7 @@ class App {
 	gone(id) {
 		this.#active.delete(id);
 		this.#known.set(id, Infinity);
-		this.list.seen({ id, status: "", version: Infinity });
+		this.list.seen({ id, status: "" });
 		this.#name();
 		if (this.detail.email?.id === id && location.hash.endsWith(id)) this.go(this.#view);
 	}

@@ -52,7 +52,7 @@ export class Detail {
 			email.last_error && h("p.trouble", { role: "status" }, email.last_error),
 			email.may_have_been_delivered && !email.sent_at && status !== "sending" && h("p.trouble", "It may have been delivered: the line broke in mid-message, and nobody can know."),
 			facts({ From: email.from, To: email.to, Cc: email.cc, Bcc: email.bcc, Sent: exactly(email.sent_at), Leaves: waits && !email.sent_at && exactly(email.next_attempt_at ?? email.release_at), Expires: exactly(email.expires_at) }),
-			h("div.text", { dir: "auto" }, email.text ?? (email.html || email.raw ? "There is no plain text here. Raw shows what there is." : "")),
+			h("div.text", { dir: "auto" }, email.text ?? (email.html || email.raw ? "No plain text here. Raw shows what there is." : "")),
 			files(app, email.attachments, (file) => app.api.file(id, file.id)),
 			email.recipients.length > 0 && [h("h3", "Recipients"), h("ul.results", email.recipients.map((r) => h("li", { "data-status": r.status }, h("span", r.address), h("b", r.status), r.reply && h("small", `${r.code ?? ""} ${r.reply}`.trim()))))],
 			h("h3", "History"), history,

@@ -10,11 +10,11 @@ export function door(app, words) {
 			await app.api.signIn(key.value.trim());
 			await app.start();
 		} catch (error) {
-			put(why, error.status === 401 ? "There is no such key, or it has ended." : error.message);
+			put(why, error.status === 401 ? "No such key, or it has ended." : error.message);
 			key.focus();
 		}
 	};
 	put(document.body, h("main.door", h("form", { onsubmit: enter }, mark(), h("h1", "undosend"), h("p", "Send, and think again. Sign in with a key of this service."),
-		h("label", { for: "key" }, "API key"), key, why, h("button.main", { type: "submit" }, "Sign in"), h("p.hint", "Its operator makes one with: undosend keys create"))));
+		h("label", { for: "key" }, "API key"), key, why, h("button.main", { type: "submit" }, "Sign in"), h("p.hint", "Its operator makes one: undosend keys create"))));
 	key.focus();
 }

@@ -126,6 +126,7 @@ export class MailList {
 	seen(email) {
 		this.#heard?.push(email);
 		const at = this.emails.findIndex((e) => e.id === email.id), fits = viewOf(email.status) === this.view;
+		if (this.emails[at]?.version > email.version) return;
 		if (at >= 0) this.emails.splice(at, 1, ...(fits ? [email] : []));
 		// What is older comes with its page.
 		else if (fits && !this.#query && (!this.#after || email.id > this.emails.at(-1)?.id)) this.emails = [email, ...this.emails].sort((a, b) => (a.id < b.id ? 1 : -1));
