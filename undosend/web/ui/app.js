@@ -31,7 +31,7 @@ class App {
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
-			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : null);
+			else this.#door(known ? "This key may not read. With the scopes read, send and undo the page can do everything." : null);
 		});
 	}
 
@@ -168,7 +168,7 @@ class App {
 			await act();
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			// A late one takes no typed key away, and shuts nobody out who is in again.
+			// A late one takes no typed key away, and shuts nobody out again.
 			if (error.status === 401) return stop !== null && stop === this.#stop && this.#door("Sign in again.");
 			this.tell(error.message, error.problem.title);
 		}

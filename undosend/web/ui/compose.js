@@ -82,12 +82,11 @@ export class Composer {
 		this.#take();
 		if (goal !== this.#goal) return false;
 		if (saved && (this.#waits || this.#changes())) return this.#leave(goal);
-		if (!saved) this.app.tell("What you are writing is not saved yet, so it stays here.", "Not saved");
+		if (!saved) this.app.tell("It is not saved yet, so it stays here.", "Not saved");
 		else clearTimeout(this.#quiet);
 		return saved;
 	}
 
-	// Which draft it is that is written on.
 	#on(draft) {
 		this.id = draft?.id ?? "";
 		this.#version = draft?.version;
@@ -107,7 +106,7 @@ export class Composer {
 		this.text.value = email?.text ?? "";
 		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
 		put(this.title, email ? "Draft" : "New email");
-		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
+		put(this.note, email?.raw ? "Another program wrote this. It can be sent as it is." : email?.html && "Its HTML part stays as it is.");
 		put(this.wrong);
 		this.#say(email ? `Saved ${when(email.updated_at)}` : "");
 		this.#kept = this.#parts(); // a From of our own is nothing to save
@@ -162,7 +161,7 @@ export class Composer {
 			this.app.seen(email);
 			put(this.wrong);
 			this.#say(this.#saved(email.updated_at));
-			return first && asked.parts !== parts ? this.#save() : true;
+			return !first || asked.parts === parts || this.#save();
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
 			if (!error.unclear && error.status !== 412) this.#asked = null;
@@ -176,7 +175,7 @@ export class Composer {
 
 	async #failed(error) {
 		if (error.unclear) {
-			this.#say("Not saved: no connection. Trying again");
+			this.#say("No connection. Trying again");
 			this.#quiet = setTimeout(() => this.save(), 3000);
 			return;
 		}
@@ -242,7 +241,7 @@ export class Composer {
 
 	async #upload(file, row, key = unique()) {
 		try {
-			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft could not be saved.");
+			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft is not saved.");
 			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
 			const attach = () => this.app.api.attach(this.id, file, { version: this.#version, key, onprogress });
 			const done = await attach().catch((error) => { if (!error.unclear) throw error; return attach(); });
@@ -252,7 +251,7 @@ export class Composer {
 			if (error.status === 412) await this.#failed(error);
 			const large = error.code === "too_large";
 			row.className = "failed";
-			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: 18 MiB a file, 25 MiB an email at most." : error.message),
+			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: at most 18 MiB a file, 25 MiB an email." : error.message),
 				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file], key); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
 	}
@@ -270,7 +269,6 @@ export class Composer {
 		return row;
 	}
 
-	// The draft as one call would send it.
 	curl() {
 		this.#take();
 		const delay_seconds = Number(this.delay.value), parts = Object.entries(this.#parts()).filter(([, value]) => value?.length);
@@ -305,7 +303,7 @@ export class Composer {
 			this.app.sent(email);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (error.unclear) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
+			if (error.unclear) put(this.wrong, "No answer. Send again: it will not be sent twice.");
 			else if (error.status === 422 || error.code === "sender_not_allowed") { this.#mark(error); point(); }
 			else await this.#failed(error);
 		}

@@ -88,7 +88,6 @@ export class Chips extends Field {
 		this.take();
 	}
 
-	// Make what was typed chips, each address once.
 	take() {
 		const typed = addresses(this.input.value);
 		this.input.value = "";
