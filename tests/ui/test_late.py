@@ -231,3 +231,25 @@ def test_no_mail_is_shown_for_another(ann: Person) -> None:
 
     expect(ann.page.get_by_role("alert").filter(has_text="No answer")).to_be_visible()
     expect(ann.page.get_by_role("heading", name="Mail one")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("press", "calls", "method"),
+    [("Send", "/send$", "POST"), ("Discard draft", "/v1/emails/em_", "DELETE")],
+)
+def test_a_file_that_comes_too_late_is_in_no_other_email(
+    ann: Person, press: str, calls: str, method: str
+) -> None:
+    subject = f"Without the file: {press}"
+    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.writes(subject)
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds(calls, method)
+    ann.press(press)
+    ann.waits(lambda: late)
+    ann.field("Text").evaluate(GIVE_FILE, ["drop", "late.txt"])
+    ann.answers(late)
+
+    expect(ann.page.get_by_role("alert").filter(has_text="late.txt came too late")).to_be_visible()
+    ann.writes(f"Next: {press}")
+    assert ann.found(f"Next: {press}")["attachments"] == []

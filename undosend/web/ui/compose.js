@@ -240,6 +240,7 @@ export class Composer {
 	}
 
 	async #upload(file, row, key = unique()) {
+		if (!row.parentNode) return this.app.tell(`${file.name} came too late.`, "Not attached");
 		try {
 			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft is not saved.");
 			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
