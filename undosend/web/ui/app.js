@@ -27,7 +27,9 @@ class App {
 
 	start() {
 		return this.attempt(async () => {
+			const { account } = this.session;
 			this.session = await this.api.session();
+			if (account && account !== this.session.account) return location.assign("."); // what is here is another's
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
