@@ -113,7 +113,7 @@ class App {
 			if (email.status === "draft") await this.composer.open(email);
 			else this.go(`outbox/${id}`);
 		});
-		else if (writing) { if (!id && this.composer.id) await this.composer.open(); else this.composer.focus(); }
+		else if (writing) { if (!id && this.composer.id) await this.composer.open(); else this.composer.stay(); }
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		// Only now is it there; whoever has gone on meanwhile stays there.
@@ -155,8 +155,7 @@ class App {
 	async compose(draft) {
 		this.seen(draft);
 		if (!this.may("send")) return this.go(`drafts/${draft.id}`);
-		await this.composer.open(draft);
-		this.go(`compose/${draft.id}`);
+		if (draft.version < this.#known.get(draft.id) || (await this.composer.open(draft))) this.go(`compose/${draft.id}`);
 	}
 
 	renamed(id) {

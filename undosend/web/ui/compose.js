@@ -49,7 +49,7 @@ export class Composer {
 		},
 		h("header", back("outbox"), this.title, this.state), this.bar,
 		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
-		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => { this.#goal = null; app.pick("Send later", (scheduled_at) => this.send({ scheduled_at })); }),
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))),
 			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
 		this.settle();
 		this.show();
@@ -66,7 +66,15 @@ export class Composer {
 
 	// Go on with the draft, or begin a new email; what was written stays a draft.
 	async open(draft) {
-		if (await this.#leave()) { this.show(draft); this.focus(); }
+		const left = await this.#leave();
+		if (left) { this.show(draft); this.focus(); }
+		else this.app.renamed(this.id);
+		return left;
+	}
+
+	stay() {
+		this.#goal = null;
+		this.focus();
 	}
 
 	focus() {
@@ -80,7 +88,7 @@ export class Composer {
 		if (this.#held) await this.#keep();
 		const saved = await this.save();
 		this.#take();
-		if (goal !== this.#goal) return false;
+		if (goal !== this.#goal || document.querySelector(".pick")) return false;
 		if (saved && (this.#waits || this.#changes())) return this.#leave(goal);
 		if (!saved) this.app.tell("It is not saved yet, so it stays here.", "Not saved");
 		else clearTimeout(this.#quiet);
@@ -288,6 +296,7 @@ export class Composer {
 			await this.#next(() => { this.text.readOnly = true; return this.#send(timing); });
 		} finally {
 			this.text.readOnly = this.sender.disabled = false;
+			if (this.id) this.#goal = null; // not sent: that is to be seen
 			put(this.sender, "Send");
 		}
 	}
