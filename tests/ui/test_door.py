@@ -246,3 +246,25 @@ def test_what_was_being_written_waits_for_nobody_else(
 
     expect(ann.field("Text")).to_have_value("")
     expect(ann.page.get_by_role("article")).to_have_count(0)
+
+
+def test_a_refused_save_that_comes_late_shuts_nobody_out_again(ann: Person, key: str) -> None:
+    field = ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    ann.writes("As it ended")
+    expect(ann.state).to_contain_text("Saved")
+    ann.page.context.clear_cookies()
+    late = ann.holds("/v1/emails/em_", "PATCH")
+    ann.field("Text").fill("The session has ended.")
+    ann.waits(lambda: late)
+    ann.page.evaluate("location.hash = '#/drafts'")
+    field.fill(key)
+    field.press("Enter")
+    expect(ann.composer).to_be_visible()
+    ann.answers(late)
+    expect(ann.state).to_contain_text("Saved")
+    ann.settles()
+
+    assert [answer.status for _, answer in late] == [401]
+    assert ann.composer.is_visible()

@@ -86,8 +86,10 @@ class App {
 	connection(state) {
 		this.status.dataset.state = state;
 		put(this.status, CONNECTION[state]);
-		if (state === "denied") this.attempt(() => this.api.list({ limit: 1 }));
+		if (state === "denied") this.denied();
 	}
+
+	denied() { return this.attempt(() => this.api.list({ limit: 1 })); }
 
 	go(path, toList) {
 		this.#toList = toList;

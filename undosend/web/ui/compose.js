@@ -189,7 +189,7 @@ export class Composer {
 		}
 		this.#say("Not saved");
 		if ([404, 409, 412].includes(error.status)) return this.app.attempt(async () => this.#elsewhere(error.status === 404 ? null : await this.app.api.get(this.id)));
-		if (error.status === 401) return this.app.attempt(() => { throw error; });
+		if (error.status === 401) return this.app.denied();
 		if (error.status !== 422) put(this.wrong, error.message);
 	}
 
