@@ -335,3 +335,15 @@ def test_an_undo_that_is_answered_late_is_not_put_over_what_was_written_since(an
     ann.settles()
 
     assert ann.field("Text").input_value() == "Newer."
+
+
+def test_a_draft_that_opens_takes_the_focus_from_no_search(leaving: Leaving) -> None:
+    ann, _, other, late = leaving
+    search = ann.page.get_by_role("searchbox")
+    search.press_sequentially("ab")
+    ann.answers(late)
+    expect(ann.field("Subject")).to_have_value("Other")
+    ann.page.keyboard.type("cd")
+
+    expect(search).to_have_value("abcd")
+    assert ann.service.email(other)["text"] == "Hello."

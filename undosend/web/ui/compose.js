@@ -67,7 +67,7 @@ export class Composer {
 	// Go on with the draft, or begin a new email; what was written stays a draft.
 	async open(draft) {
 		const left = await this.#leave();
-		if (left) { this.show(draft); this.focus(); }
+		if (left) { this.show(draft); if (document.activeElement.type !== "search") this.focus(); }
 		else this.app.renamed(this.id);
 		return left;
 	}
@@ -296,7 +296,7 @@ export class Composer {
 			await this.#next(() => { this.text.readOnly = true; return this.#send(timing); });
 		} finally {
 			this.text.readOnly = this.sender.disabled = false;
-			if (this.id) this.#goal = null; // not sent: that is to be seen
+			if (this.id) this.#goal = null; // its error is to be seen
 			put(this.sender, "Send");
 		}
 	}

@@ -1,4 +1,3 @@
-// The composer's fields.
 import { named } from "./undosend.js";
 import { h, put, wrong } from "./dom.js";
 
