@@ -225,3 +225,46 @@ def test_a_refusal_that_comes_late_shuts_nobody_out_again(ann: Person, key: str)
 
     assert [answer.status for _, answer in late] == [401]
     assert ann.composer.is_visible()
+
+
+def test_what_was_being_written_waits_for_nobody_else(
+    ann: Person, locked: Service, key: str
+) -> None:
+    words = ("keys", "create", "--name", "page", "--scopes", "send,read,undo")
+    other, field = keyed(locked, *words, "--account", "other"), ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    expect(ann.composer).to_be_visible()
+    ann.page.context.clear_cookies()
+    ann.field("Text").fill("Not for others.")
+    expect(field).to_be_visible()
+    field.fill(other)
+    field.press("Enter")
+    ann.page.get_by_role("link", name="Drafts").click()
+    expect(ann.page.get_by_text("No drafts")).to_be_visible()
+    ann.settles()
+
+    expect(ann.field("Text")).to_have_value("")
+    expect(ann.page.get_by_role("article")).to_have_count(0)
+
+
+def test_a_refused_save_that_comes_late_shuts_nobody_out_again(ann: Person, key: str) -> None:
+    field = ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+    ann.writes("As it ended")
+    expect(ann.state).to_contain_text("Saved")
+    ann.page.context.clear_cookies()
+    late = ann.holds("/v1/emails/em_", "PATCH")
+    ann.field("Text").fill("The session has ended.")
+    ann.waits(lambda: late)
+    ann.page.evaluate("location.hash = '#/drafts'")
+    field.fill(key)
+    field.press("Enter")
+    expect(ann.composer).to_be_visible()
+    ann.answers(late)
+    expect(ann.state).to_contain_text("Saved")
+    ann.settles()
+
+    assert [answer.status for _, answer in late] == [401]
+    assert ann.composer.is_visible()

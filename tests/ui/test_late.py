@@ -231,3 +231,119 @@ def test_no_mail_is_shown_for_another(ann: Person) -> None:
 
     expect(ann.page.get_by_role("alert").filter(has_text="No answer")).to_be_visible()
     expect(ann.page.get_by_role("heading", name="Mail one")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("press", "calls", "method"),
+    [("Send", "/send$", "POST"), ("Discard draft", "/v1/emails/em_", "DELETE")],
+)
+def test_a_file_that_comes_too_late_is_in_no_other_email(
+    ann: Person, press: str, calls: str, method: str
+) -> None:
+    subject = f"Without the file: {press}"
+    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.writes(subject)
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds(calls, method)
+    ann.press(press)
+    ann.waits(lambda: late)
+    ann.field("Text").evaluate(GIVE_FILE, ["drop", "late.txt"])
+    ann.answers(late)
+
+    expect(ann.page.get_by_role("alert").filter(has_text="late.txt came too late")).to_be_visible()
+    ann.writes(f"Next: {press}")
+    assert ann.found(f"Next: {press}")["attachments"] == []
+
+
+def test_why_it_was_not_sent_stays_to_be_read(ann: Person) -> None:
+    other = drafted(ann, "Not over that")
+    ann.field("Subject").fill("Refused to nobody")
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds("/send$", "POST")
+    ann.press("Send")
+    ann.waits(lambda: late)
+    opens_draft(ann, other)
+    ann.settles()
+    ann.answers(late)
+    ann.settles()
+
+    expect(ann.field("Subject")).to_have_value("Refused to nobody")
+    expect(ann.field("To")).to_have_attribute("aria-invalid", "true")
+    expect(ann.page).to_have_url(re.compile(ann.found("Refused to nobody")["id"]))
+
+
+def test_what_was_undone_is_not_opened_over_why_another_was_not_sent(ann: Person) -> None:
+    ann.sends("Undone beside").field("Subject").fill("Refused beside")
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds("/v1/emails/em_", "PATCH")
+    ann.field("Text").fill("More.")
+    ann.waits(lambda: late)
+    with ann.page.expect_response(re.compile("/undo$")):
+        ann.toast.get_by_role("button", name="Undo").click()
+    expect(ann.toast).to_contain_text("It was not sent")
+    ann.press("Send")
+    ann.answers(late)
+    expect(ann.field("To")).to_have_attribute("aria-invalid", "true")
+    ann.settles()
+
+    expect(ann.field("Subject")).to_have_value("Refused beside")
+    assert ann.found("Undone beside")["status"] == "draft"
+
+
+def test_nothing_opens_while_a_time_is_picked(ann: Person) -> None:
+    ann.sends("Undone under it").writes("Timed", to="carol@example.com")
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds("/undo$", "POST")
+    ann.toast.get_by_role("button", name="Undo").click()
+    ann.waits(lambda: late)
+    ann.press("Send later")
+    dialog = ann.page.get_by_role("dialog", name="Send later")
+    expect(dialog).to_be_visible()
+    ann.answers(late)
+    ann.settles()
+    dialog.get_by_role("button", name="Tomorrow morning").click()
+    expect(ann.toast.filter(has_text="Will be sent to carol@example.com")).to_be_visible()
+
+    assert ann.found("Timed")["status"] == "held"
+    assert ann.found("Undone under it")["status"] == "draft"
+
+
+def test_whoever_goes_back_before_another_draft_opens_stays(leaving: Leaving) -> None:
+    ann, mine, _, late = leaving
+    ann.page.go_back()
+    ann.settles()
+    ann.answers(late)
+    expect(ann.state).not_to_have_text("Saving…")
+    ann.settles()
+
+    expect(ann.field("Subject")).to_have_value(mine)
+    expect(ann.page).to_have_url(re.compile(ann.found(mine)["id"]))
+
+
+def test_an_undo_that_is_answered_late_is_not_put_over_what_was_written_since(ann: Person) -> None:
+    email_id = ann.sends("Undone late").found("Undone late")["id"]
+    late = ann.holds("/undo$", "POST")
+    ann.toast.get_by_role("button", name="Undo").click()
+    ann.waits(lambda: late)
+    opens_draft(ann, email_id)
+    expect(ann.field("Subject")).to_have_value("Undone late")
+    ann.field("Text").fill("Newer.")
+    ann.waits(lambda: ann.service.email(email_id)["text"] == "Newer.")
+    expect(ann.state).to_contain_text("Saved")
+    ann.answers(late)
+    expect(ann.toast).to_contain_text("It was not sent")
+    ann.settles()
+
+    assert ann.field("Text").input_value() == "Newer."
+
+
+def test_a_draft_that_opens_takes_the_focus_from_no_search(leaving: Leaving) -> None:
+    ann, _, other, late = leaving
+    search = ann.page.get_by_role("searchbox")
+    search.press_sequentially("ab")
+    ann.answers(late)
+    expect(ann.field("Subject")).to_have_value("Other")
+    ann.page.keyboard.type("cd")
+
+    expect(search).to_have_value("abcd")
+    assert ann.service.email(other)["text"] == "Hello."

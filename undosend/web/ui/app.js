@@ -27,11 +27,13 @@ class App {
 
 	start() {
 		return this.attempt(async () => {
+			const { account } = this.session;
 			this.session = await this.api.session();
+			if (account && account !== this.session.account) return location.assign("."); // what is here is another's
 			const { keys_required: keys, signed_in: known, scopes } = this.session;
 			curl.key = keys;
 			if (!keys || (known && scopes.includes("read"))) this.#open();
-			else this.#door(known ? "This key may not read, which the page needs. With the scopes read, send and undo it can do everything." : null);
+			else this.#door(known ? "This key may not read. With the scopes read, send and undo the page can do everything." : null);
 		});
 	}
 
@@ -84,8 +86,10 @@ class App {
 	connection(state) {
 		this.status.dataset.state = state;
 		put(this.status, CONNECTION[state]);
-		if (state === "denied") this.attempt(() => this.api.list({ limit: 1 }));
+		if (state === "denied") this.denied();
 	}
+
+	denied() { return this.attempt(() => this.api.list({ limit: 1 })); }
 
 	go(path, toList) {
 		this.#toList = toList;
@@ -111,7 +115,7 @@ class App {
 			if (email.status === "draft") await this.composer.open(email);
 			else this.go(`outbox/${id}`);
 		});
-		else if (writing) { if (!id && this.composer.id) await this.composer.open(); else this.composer.focus(); }
+		else if (writing) { if (!id && this.composer.id) await this.composer.open(); else this.composer.stay(); }
 		if (inbox) await this.inbox.show(reads ? id : "");
 		else await Promise.all([this.list.show(this.#view, id), reads && this.detail.show(id)]);
 		// Only now is it there; whoever has gone on meanwhile stays there.
@@ -153,8 +157,7 @@ class App {
 	async compose(draft) {
 		this.seen(draft);
 		if (!this.may("send")) return this.go(`drafts/${draft.id}`);
-		await this.composer.open(draft);
-		this.go(`compose/${draft.id}`);
+		if (draft.version < this.#known.get(draft.id) || (await this.composer.open(draft))) this.go(`compose/${draft.id}`);
 	}
 
 	renamed(id) {
@@ -168,7 +171,7 @@ class App {
 			await act();
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			// A late one takes no typed key away, and shuts nobody out who is in again.
+			// A late one takes no typed key away, and shuts nobody out again.
 			if (error.status === 401) return stop !== null && stop === this.#stop && this.#door("Sign in again.");
 			this.tell(error.message, error.problem.title);
 		}

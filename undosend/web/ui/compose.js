@@ -49,7 +49,7 @@ export class Composer {
 		},
 		h("header", back("outbox"), this.title, this.state), this.bar,
 		Object.values(this.fields).map((field) => field.element), this.senders, this.text, this.note, this.files, this.wrong, this.picker,
-		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => { this.#goal = null; app.pick("Send later", (scheduled_at) => this.send({ scheduled_at })); }),
+		h("footer", this.sender, h("label.delay", h("span", "Undo for"), this.delay), button("clock", "Send later", () => app.pick("Send later", (scheduled_at) => this.send({ scheduled_at }))),
 			bare("clip", "Attach files", () => this.picker.click()), copier(() => this.curl()), bare("bin", "Discard draft", () => this.discard())));
 		this.settle();
 		this.show();
@@ -66,7 +66,15 @@ export class Composer {
 
 	// Go on with the draft, or begin a new email; what was written stays a draft.
 	async open(draft) {
-		if (await this.#leave()) { this.show(draft); this.focus(); }
+		const left = await this.#leave();
+		if (left) { this.show(draft); if (document.activeElement.type !== "search") this.focus(); }
+		else this.app.renamed(this.id);
+		return left;
+	}
+
+	stay() {
+		this.#goal = null;
+		this.focus();
 	}
 
 	focus() {
@@ -80,14 +88,13 @@ export class Composer {
 		if (this.#held) await this.#keep();
 		const saved = await this.save();
 		this.#take();
-		if (goal !== this.#goal) return false;
+		if (goal !== this.#goal || document.querySelector(".pick")) return false;
 		if (saved && (this.#waits || this.#changes())) return this.#leave(goal);
-		if (!saved) this.app.tell("What you are writing is not saved yet, so it stays here.", "Not saved");
+		if (!saved) this.app.tell("It is not saved yet, so it stays here.", "Not saved");
 		else clearTimeout(this.#quiet);
 		return saved;
 	}
 
-	// Which draft it is that is written on.
 	#on(draft) {
 		this.id = draft?.id ?? "";
 		this.#version = draft?.version;
@@ -107,7 +114,7 @@ export class Composer {
 		this.text.value = email?.text ?? "";
 		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
 		put(this.title, email ? "Draft" : "New email");
-		put(this.note, email?.raw ? "Another program wrote this message. It can be sent again as it is." : email?.html && "This email also has an HTML part, which stays as it is.");
+		put(this.note, email?.raw ? "Another program wrote this. It can be sent as it is." : email?.html && "Its HTML part stays as it is.");
 		put(this.wrong);
 		this.#say(email ? `Saved ${when(email.updated_at)}` : "");
 		this.#kept = this.#parts(); // a From of our own is nothing to save
@@ -162,7 +169,7 @@ export class Composer {
 			this.app.seen(email);
 			put(this.wrong);
 			this.#say(this.#saved(email.updated_at));
-			return first && asked.parts !== parts ? this.#save() : true;
+			return !first || asked.parts === parts || this.#save();
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
 			if (!error.unclear && error.status !== 412) this.#asked = null;
@@ -176,13 +183,13 @@ export class Composer {
 
 	async #failed(error) {
 		if (error.unclear) {
-			this.#say("Not saved: no connection. Trying again");
+			this.#say("No connection. Trying again");
 			this.#quiet = setTimeout(() => this.save(), 3000);
 			return;
 		}
 		this.#say("Not saved");
 		if ([404, 409, 412].includes(error.status)) return this.app.attempt(async () => this.#elsewhere(error.status === 404 ? null : await this.app.api.get(this.id)));
-		if (error.status === 401) return this.app.attempt(() => { throw error; });
+		if (error.status === 401) return this.app.denied();
 		if (error.status !== 422) put(this.wrong, error.message);
 	}
 
@@ -241,8 +248,9 @@ export class Composer {
 	}
 
 	async #upload(file, row, key = unique()) {
+		if (!row.parentNode) return this.app.tell(`${file.name} came too late.`, "Not attached");
 		try {
-			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft could not be saved.");
+			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft is not saved.");
 			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
 			const attach = () => this.app.api.attach(this.id, file, { version: this.#version, key, onprogress });
 			const done = await attach().catch((error) => { if (!error.unclear) throw error; return attach(); });
@@ -252,7 +260,7 @@ export class Composer {
 			if (error.status === 412) await this.#failed(error);
 			const large = error.code === "too_large";
 			row.className = "failed";
-			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: 18 MiB a file, 25 MiB an email at most." : error.message),
+			put(row, icon("unsent"), h("span", file.name), h("small", large ? "Too large: at most 18 MiB a file, 25 MiB an email." : error.message),
 				!large && h("button.soft", { onclick: () => { row.remove(); this.#attach([file], key); } }, "Try again"), bare("x", `Remove ${file.name}`, () => this.#off(row)));
 		}
 	}
@@ -270,7 +278,6 @@ export class Composer {
 		return row;
 	}
 
-	// The draft as one call would send it.
 	curl() {
 		this.#take();
 		const delay_seconds = Number(this.delay.value), parts = Object.entries(this.#parts()).filter(([, value]) => value?.length);
@@ -289,6 +296,7 @@ export class Composer {
 			await this.#next(() => { this.text.readOnly = true; return this.#send(timing); });
 		} finally {
 			this.text.readOnly = this.sender.disabled = false;
+			if (this.id) this.#goal = null; // its error is to be seen
 			put(this.sender, "Send");
 		}
 	}
@@ -305,7 +313,7 @@ export class Composer {
 			this.app.sent(email);
 		} catch (error) {
 			if (!(error instanceof UndosendError)) throw error;
-			if (error.unclear) put(this.wrong, "The service does not answer. Send again: it will not be sent twice.");
+			if (error.unclear) put(this.wrong, "No answer. Send again: it will not be sent twice.");
 			else if (error.status === 422 || error.code === "sender_not_allowed") { this.#mark(error); point(); }
 			else await this.#failed(error);
 		}

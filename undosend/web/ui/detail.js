@@ -50,7 +50,7 @@ export class Detail {
 			heading(viewOf(status), email.subject, sign(email), h("p.pill", { "data-status": status }, status === "held" && email.scheduled_at ? "Scheduled" : WORDS[status])),
 			h("div.bar", all.map((a) => acting(app, a, button, { class: a.name === "undo" ? "main" : ["edit", "reopen"].includes(a.name) ? "soft" : "plain" })), button("code", "Raw", () => app.attempt(() => this.#raw(id)))),
 			email.last_error && h("p.trouble", { role: "status" }, email.last_error),
-			email.may_have_been_delivered && !email.sent_at && status !== "sending" && h("p.trouble", "It may have been delivered: the line broke in mid-message, and nobody can know."),
+			email.may_have_been_delivered && !email.sent_at && status !== "sending" && h("p.trouble", "It may have been delivered: the line broke in mid-message."),
 			facts({ From: email.from, To: email.to, Cc: email.cc, Bcc: email.bcc, Sent: exactly(email.sent_at), Leaves: waits && !email.sent_at && exactly(email.next_attempt_at ?? email.release_at), Expires: exactly(email.expires_at) }),
 			h("div.text", { dir: "auto" }, email.text ?? (email.html || email.raw ? "No plain text here. Raw shows what there is." : "")),
 			files(app, email.attachments, (file) => app.api.file(id, file.id)),

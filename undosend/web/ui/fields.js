@@ -1,4 +1,3 @@
-// The composer's fields.
 import { named } from "./undosend.js";
 import { h, put, wrong } from "./dom.js";
 
@@ -88,7 +87,6 @@ export class Chips extends Field {
 		this.take();
 	}
 
-	// Make what was typed chips, each address once.
 	take() {
 		const typed = addresses(this.input.value);
 		this.input.value = "";

@@ -28,7 +28,7 @@ export class Inbox {
 			const { data } = await this.app.api.json("GET", "/dev/inbox?summary=1&limit=100"), ids = data.map((mail) => mail.id).join();
 			if (ids !== this.#shown) {
 				put(this.list, data.reverse().map((mail) => this.#row(mail)));
-				put(this.foot, ids ? h("p.none", "Only in development: nothing leaves this machine.") : empty("Nothing has arrived", "In development all mail goes by real SMTP into this inbox, and nowhere else.", ["GET", "/dev/inbox"]));
+				put(this.foot, ids ? h("p.none", "Nothing leaves this machine.") : empty("Nothing has arrived", "In development all mail comes here by real SMTP.", ["GET", "/dev/inbox"]));
 			}
 			this.#shown = ids;
 			for (const link of this.list.querySelectorAll("a")) link.ariaCurrent = link.hash === `#/inbox/${this.#chosen}` || null;

@@ -1,7 +1,7 @@
 // A time to send at, picked in local time and told with its offset.
 import { dialog, h, lasting, put, when, wrong } from "./dom.js";
 
-// The local time as RFC 3339 with the offset that holds then and here.
+// RFC 3339 with the offset that holds then and here.
 function withOffset(date) {
 	const local = new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 	return local + (date.toLocaleString("en", { timeZoneName: "longOffset" }).split("GMT")[1] || "Z");
@@ -15,7 +15,7 @@ export function pickTime(title, longest, use) {
 	const why = wrong();
 	const field = h("input", { type: "datetime-local", min: local(now), max: local(last), value: local(Math.min(now + 3_600_000, last)), label: "Date and time" });
 	const take = async (at) => {
-		if (Number.isNaN(+at)) return put(why, "Pick a date and a time.");
+		if (isNaN(at)) return put(why, "Pick a date and a time.");
 		if (at <= Date.now()) return put(why, "This time has passed.");
 		if (at > last) return put(why, `At most ${lasting(longest)} ahead.`);
 		try {

@@ -7,9 +7,9 @@ export const VIEWS = {
 		["POST", "/v1/emails", { from: "you@example.com", to: "bob@example.com", subject: "Hello", delay_seconds: 30 }], ["POST", "/v1/emails/em_…/undo"]] },
 	drafts: { title: "Drafts", status: "draft", empty: ["No drafts", "Drafts save themselves while you write. Undone email comes back here, under its old id.",
 		["POST", "/v1/emails", { draft: true, subject: "Hello" }]] },
-	sent: { title: "Sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took is listed here, with its answer for each recipient.",
+	sent: { title: "Sent", status: "sent,partially_sent", empty: ["Nothing has left yet", "What the relay took, with its answer for each recipient.",
 		["GET", "/v1/emails?status=sent"]] },
-	unsent: { title: "Not sent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here. Nothing vanishes.",
+	unsent: { title: "Not sent", status: "failed,unknown,expired,canceled", empty: ["No trouble", "What failed, expired, was canceled or is uncertain is told here.",
 		["GET", "/v1/emails?status=failed,unknown"]] },
 	inbox: { title: "Inbox", status: "" },
 };
@@ -137,7 +137,6 @@ export class MailList {
 		for (const row of this.list.querySelectorAll(".row")) row.tick();
 	}
 
-	// Many are drawn at once.
 	#soon() {
 		if (!this.#due) queueMicrotask(() => this.#draw());
 		this.#due = true;

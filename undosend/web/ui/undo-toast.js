@@ -256,7 +256,7 @@ export class UndoToast extends HTMLElement {
 		this.email = email;
 		if (this.state === "undone") this.#stop?.(); // sent again, it is another toast's
 		const sent = ["sent", "partially_sent"];
-		if (before && before !== email.status && sent.includes(email.status) && !sent.includes(before)) this.#emit("sent", email);
+		if (before && sent.includes(email.status) && !sent.includes(before)) this.#emit("sent", email);
 	}
 
 	#undone(draft) {

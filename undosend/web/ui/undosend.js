@@ -150,7 +150,7 @@ export class Undosend {
 			throw new UndosendError(await response.json().catch(() => puzzling(response.status)));
 		} catch (error) {
 			if (error instanceof UndosendError || signal?.aborted) throw error;
-			const detail = "The service does not answer. What was asked may or may not have been done.";
+			const detail = "The service does not answer. What was asked may have been done.";
 			throw new UndosendError({ code: "unreachable", title: "No answer", status: 0, detail }, error);
 		}
 	}
