@@ -45,19 +45,24 @@ def keyed(service: Service, *words: str) -> str:
     return done.stdout.split()[-1]
 
 
+def enters(ann: Person, key: str) -> None:
+    """Sign in with the key."""
+    field = ann.page.get_by_label("API key")
+    field.fill(key)
+    field.press("Enter")
+
+
 def test_a_key_opens_the_page_and_signing_out_closes_it(
     browser: Browser, locked: Service, key: str
 ) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     ann = Person(context.new_page(), locked).opens("/")
     field = ann.page.get_by_label("API key")
-    field.fill("nonsense")
-    field.press("Enter")
+    enters(ann, "nonsense")
     expect(ann.page.get_by_role("alert")).not_to_be_empty()
     expect(ann.composer).to_have_count(0)
 
-    field.fill(key)
-    field.press("Enter")
+    enters(ann, key)
     ann.sends("Signed in")
     ann.toast.get_by_role("button", name="Undo").click()
     expect(ann.field("Subject")).to_have_value("Signed in")
@@ -76,16 +81,13 @@ def test_what_was_being_written_waits_behind_the_door(
 ) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     ann = Person(context.new_page(), locked).opens("/")
-    field = ann.page.get_by_label("API key")
-    field.fill(key)
-    field.press("Enter")
+    enters(ann, key)
     ann.writes("Kept")
     expect(ann.state).to_contain_text("Saved")
     context.clear_cookies()
     ann.field("Text").fill("Written as the session ended.")
 
-    field.fill(key)
-    field.press("Enter")
+    enters(ann, key)
 
     expect(ann.field("Text")).to_have_value("Written as the session ended.")
     expect(ann.state).to_contain_text("Saved")
@@ -99,8 +101,7 @@ def test_a_key_that_may_not_read_is_told_what_the_page_needs(
     key = keyed(locked, "keys", "create", "--name", "program", "--scopes", "send")
     context = browser.new_context()
     ann = Person(context.new_page(), locked).opens("/")
-    ann.page.get_by_label("API key").fill(key)
-    ann.page.get_by_label("API key").press("Enter")
+    enters(ann, key)
 
     expect(ann.page.get_by_role("alert")).to_contain_text("scopes read, send and undo")
     expect(ann.composer).to_have_count(0)
@@ -113,8 +114,7 @@ def test_a_key_that_may_not_send_is_offered_what_it_may(browser: Browser, locked
     email_id = sent_with(locked, sender, message("Not mine", 300))
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     ann = Person(context.new_page(), locked).opens("/")
-    ann.page.get_by_label("API key").fill(key)
-    ann.page.get_by_label("API key").press("Enter")
+    enters(ann, key)
 
     row = ann.row("Not mine")
     expect(row.get_by_role("button")).to_have_text(["Undo"])
@@ -189,19 +189,22 @@ def test_whoever_presses_enter_twice_is_let_in_once(ann: Person, key: str) -> No
     assert len(lists) == 1
 
 
-def refused(ann: Person, key: str) -> Held:
-    """Let the session of who is in end, and hold one refusal back; the door opens for another."""
-    field = ann.page.get_by_label("API key")
-    field.fill(key)
-    field.press("Enter")
+def ended(ann: Person, key: str) -> None:
+    """Come in, write something, and let the session end."""
+    enters(ann, key)
     ann.writes("As it ended")
     expect(ann.state).to_contain_text("Saved")
     ann.page.context.clear_cookies()
+
+
+def refused(ann: Person, key: str) -> Held:
+    """Let the session of who is in end, and hold one refusal back; the door opens for another."""
+    ended(ann, key)
     late = ann.holds(r"/v1/emails\?", "GET")
     ann.page.get_by_role("link", name="Drafts").click()
     ann.waits(lambda: late)
     ann.field("Text").fill("The session has ended.")
-    expect(field).to_be_visible()
+    expect(ann.page.get_by_label("API key")).to_be_visible()
     return late
 
 
@@ -217,8 +220,7 @@ def test_a_refusal_that_comes_late_takes_no_typed_key_away(ann: Person, key: str
 
 def test_a_refusal_that_comes_late_shuts_nobody_out_again(ann: Person, key: str) -> None:
     late = refused(ann, key)
-    ann.page.get_by_label("API key").fill(key)
-    ann.page.get_by_label("API key").press("Enter")
+    enters(ann, key)
     expect(ann.composer).to_be_visible()
     ann.answers(late)
     ann.settles()
@@ -231,15 +233,12 @@ def test_what_was_being_written_waits_for_nobody_else(
     ann: Person, locked: Service, key: str
 ) -> None:
     words = ("keys", "create", "--name", "page", "--scopes", "send,read,undo")
-    other, field = keyed(locked, *words, "--account", "other"), ann.page.get_by_label("API key")
-    field.fill(key)
-    field.press("Enter")
+    other = keyed(locked, *words, "--account", "other")
+    enters(ann, key)
     expect(ann.composer).to_be_visible()
     ann.page.context.clear_cookies()
     ann.field("Text").fill("Not for others.")
-    expect(field).to_be_visible()
-    field.fill(other)
-    field.press("Enter")
+    enters(ann, other)
     ann.page.get_by_role("link", name="Drafts").click()
     expect(ann.page.get_by_text("No drafts")).to_be_visible()
     ann.settles()
@@ -249,18 +248,12 @@ def test_what_was_being_written_waits_for_nobody_else(
 
 
 def test_a_refused_save_that_comes_late_shuts_nobody_out_again(ann: Person, key: str) -> None:
-    field = ann.page.get_by_label("API key")
-    field.fill(key)
-    field.press("Enter")
-    ann.writes("As it ended")
-    expect(ann.state).to_contain_text("Saved")
-    ann.page.context.clear_cookies()
+    ended(ann, key)
     late = ann.holds("/v1/emails/em_", "PATCH")
     ann.field("Text").fill("The session has ended.")
     ann.waits(lambda: late)
     ann.page.evaluate("location.hash = '#/drafts'")
-    field.fill(key)
-    field.press("Enter")
+    enters(ann, key)
     expect(ann.composer).to_be_visible()
     ann.answers(late)
     expect(ann.state).to_contain_text("Saved")

@@ -250,7 +250,9 @@ def test_a_file_that_comes_too_late_is_in_no_other_email(
     ann.field("Text").evaluate(GIVE_FILE, ["drop", "late.txt"])
     ann.answers(late)
 
-    expect(ann.page.get_by_role("alert").filter(has_text="late.txt came too late")).to_be_visible()
+    expect(
+        ann.page.get_by_role("alert").filter(has_text="late.txt came after its email")
+    ).to_be_visible()
     ann.writes(f"Next: {press}")
     assert ann.found(f"Next: {press}")["attachments"] == []
 

@@ -103,7 +103,7 @@ class App {
 		const [, view = "outbox", id = ""] = location.hash.split("/"), writing = view === "compose" && this.may("send");
 		if (!writing) this.#view = this.#has(view) ? view : "outbox";
 		for (const link of this.nav.children) link.ariaCurrent = (link.hash === `#/${this.#view}` && (!writing || wide.matches)) || null;
-		document.body.dataset.pane = Boolean(writing || id);
+		document.body.dataset.pane = !!(writing || id);
 		const inbox = this.#view === "inbox", reads = id && !writing;
 		const list = inbox ? this.inbox : this.list, shown = !reads ? this.blank : inbox ? this.inbox.detail : this.detail.element;
 		if (this.left.firstChild !== list.element) put(this.left, list.element);

@@ -56,7 +56,7 @@ export class Composer {
 	}
 
 	settle() {
-		const { senders, dev, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session, last = Number(localStorage[DELAY]);
+		const { senders, dev, default_delay_seconds: usual, max_delay_seconds: most } = this.app.session, last = +localStorage[DELAY];
 		const delays = [...new Set([...DELAYS, usual])].filter((s) => s <= most).sort((a, b) => a - b), addresses = senders?.filter((s) => /^[^@]+@/.test(s)) ?? [];
 		put(this.delay, delays.map((s) => h("option", { value: s }, s ? lasting(s) : "not at all")));
 		this.delay.value = delays.includes(last) && last ? last : usual;
@@ -82,7 +82,7 @@ export class Composer {
 		(to.empty ? to.input : subject.input.value ? this.text : subject.input).focus();
 	}
 
-	// True once nothing is left to do here, and nothing else was asked for.
+	// True once nothing is left to do here, nothing else is asked for and no time picked.
 	async #leave(goal = (this.#goal = {})) {
 		this.#take();
 		if (this.#held) await this.#keep();
@@ -95,6 +95,7 @@ export class Composer {
 		return saved;
 	}
 
+	// Which draft is written on.
 	#on(draft) {
 		this.id = draft?.id ?? "";
 		this.#version = draft?.version;
@@ -112,7 +113,7 @@ export class Composer {
 		if (email) this.app.renamed(email.id);
 		else this.fields.from.value = localStorage[FROM] || this.usual;
 		this.text.value = email?.text ?? "";
-		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = Boolean(email?.raw);
+		for (const input of [this.fields.from.input, this.fields.subject.input, this.text]) input.disabled = !!email?.raw;
 		put(this.title, email ? "Draft" : "New email");
 		put(this.note, email?.raw ? "Another program wrote this. It can be sent as it is." : email?.html && "Its HTML part stays as it is.");
 		put(this.wrong);
@@ -136,7 +137,7 @@ export class Composer {
 		this.#key = unique();
 		this.#say("Not saved yet");
 		clearTimeout(this.#quiet);
-		this.#quiet = setTimeout(() => this.save(), Math.max(0, Math.min(QUIET, this.#since + LONGEST - performance.now())));
+		this.#quiet = setTimeout(() => this.save(), Math.min(QUIET, this.#since + LONGEST - performance.now()));
 	}
 
 	#next(act) {
@@ -248,7 +249,7 @@ export class Composer {
 	}
 
 	async #upload(file, row, key = unique()) {
-		if (!row.parentNode) return this.app.tell(`${file.name} came too late.`, "Not attached");
+		if (!row.parentNode) return this.app.tell(`${file.name} came after its email had gone. Attach it again.`, "Not attached");
 		try {
 			if (!(await this.#save(!this.id))) throw new Error("Not attached: the draft is not saved.");
 			const onprogress = (part) => { row.querySelector("progress").value = part; put(row.lastChild, `${Math.floor(part * 100)} %`); };
@@ -280,13 +281,13 @@ export class Composer {
 
 	curl() {
 		this.#take();
-		const delay_seconds = Number(this.delay.value), parts = Object.entries(this.#parts()).filter(([, value]) => value?.length);
-		return this.files.children.length && this.id ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds }) : curl.line("POST", "/v1/emails", { ...Object.fromEntries(parts), delay_seconds });
+		const delay_seconds = +this.delay.value, parts = Object.entries(this.#parts()).filter(([, value]) => value?.length);
+		return this.id && this.files.children.length ? curl.line("POST", `/v1/emails/${this.id}/send`, { delay_seconds }) : curl.line("POST", "/v1/emails", { ...Object.fromEntries(parts), delay_seconds });
 	}
 
 	#take() { for (const field of Object.values(this.fields)) field.take?.(); }
 
-	async send(timing = { delay_seconds: Number(this.delay.value) }) {
+	async send(timing = { delay_seconds: +this.delay.value }) {
 		if (this.sender.disabled) return;
 		this.#goal = null;
 		this.#take();

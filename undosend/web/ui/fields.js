@@ -42,7 +42,7 @@ export class Field {
 	mark(words) {
 		const before = this.value;
 		this.tell(words);
-		return Boolean(before);
+		return !!before;
 	}
 }
 
@@ -101,7 +101,7 @@ export class Chips extends Field {
 		if (chip) chip.wrong = words;
 		this.show();
 		this.tell(chip ? "" : words);
-		return Boolean(chip);
+		return !!chip;
 	}
 
 	tell(words = "") {

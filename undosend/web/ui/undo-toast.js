@@ -297,11 +297,11 @@ export class UndoToast extends HTMLElement {
 		text(p.message, this.#say(template, { time }));
 		text(p.detail, this.#detail(state));
 		const pending = this.#pending, bad = KEEP.includes(state);
-		p.detail.classList.toggle("wrap", bad || Boolean(refused));
+		p.detail.classList.toggle("wrap", bad || !!refused);
 		// Not before it is known to be allowed; undo, which cannot wait, until it is known not to be.
 		p.undo.hidden = !pending || scopes?.includes("undo") === false;
 		p.now.hidden = !pending || !scopes?.includes("send") || state === "leaving" || state === "retrying";
-		p.undo.disabled = p.now.disabled = Boolean(busy);
+		p.undo.disabled = p.now.disabled = !!busy;
 		text(p.undo, busy && what === "undo" ? words.undoing : words.undo);
 		text(p.now, words.sendNow);
 		p.close.ariaLabel = words.close;

@@ -256,7 +256,7 @@ class Live {
 	}
 
 	async #poll(signal) {
-		const ids = this.#ids, waits = Boolean(this.#filter);
+		const ids = this.#ids, waits = !!this.#filter;
 		if (ids.includes(undefined)) {
 			const { data } = await this.client.list({ status: ACTIVE.join(","), limit: 100 });
 			if (!signal.aborted) await this.#snapshot(data);
