@@ -80,6 +80,31 @@ async def test_what_is_no_etag_of_ours_is_pointed_out(
     assert "If-Match" in answer.json["detail"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "path", "body"),
+    [
+        ("draft", "send", {"delay_seconds": 5}),
+        ("held", "send-now", None),
+        ("draft", "attachments?filename=a.txt", b"octets"),
+    ],
+)
+async def test_it_is_pointed_out_also_where_the_request_was_answered_before(
+    service: Service, stage: str, path: str, body: Any
+) -> None:
+    """The answer that is known comes before the change; what it rests on is read before both."""
+    email_id = await getattr(stages, stage)(service)
+    path, keyed = f"/v1/emails/{email_id}/{path}", {"Idempotency-Key": "once"}
+    first = await service.call("POST", path, body, headers=keyed)
+    assert first.status in {201, 202}
+
+    refused = await service.call("POST", path, body, headers=keyed | {"If-Match": ""})
+    again = await service.call("POST", path, body, headers=keyed | {"If-Match": '"99"'})
+
+    assert refused.problem == "bad_parameter"
+    assert again.status == first.status
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
 async def test_asking_again_for_what_is_done_needs_no_new_etag(service: Service) -> None:
     email_id = await stages.held(service)
     old = (await service.get(f"/v1/emails/{email_id}")).etag

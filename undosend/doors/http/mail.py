@@ -129,7 +129,15 @@ class OneEmail(MailHandler):
     """Whatever is about one email: what is no id names none, however a store might read it."""
 
     def prepare(self) -> None:
-        """Look at the id before anyone else does."""
+        """Look at the id and the condition before anyone else does.
+
+        An Idempotency-Key that is known answers before a handler asks for the condition, and one
+        that cannot be read is no part of an earlier request.
+        """
         super().prepare()
-        if self.request.method != "OPTIONS" and not EMAIL_ID.fullmatch(self.path_args[0]):
+        if self.request.method == "OPTIONS":
+            return
+        if not EMAIL_ID.fullmatch(self.path_args[0]):
             raise EmailNotFound(self.path_args[0])
+        if self.request.method not in {"GET", "HEAD"}:
+            self.if_match()
