@@ -85,7 +85,7 @@ class Person:
 
     def sends(self, subject: str, text: str = "In haste.", seconds: int = 60) -> Person:
         """Write it and press Send; return when it is held, with so many seconds to undo."""
-        self.composer.get_by_label("Time to undo").select_option(f"{seconds}")
+        self.composer.get_by_label("Undo for").select_option(f"{seconds}")
         self.writes(subject, text).press("Send")
         expect(self.toast).to_contain_text("Sending to")
         return self

@@ -122,7 +122,7 @@ def test_a_key_that_may_not_send_is_offered_what_it_may(browser: Browser, locked
     expect(ann.composer).to_have_count(0)
     ann.page.keyboard.press("c")
     ann.page.keyboard.press("?")
-    shortcuts = ann.page.get_by_role("dialog", name="Keyboard shortcuts")
+    shortcuts = ann.page.get_by_role("dialog", name="Shortcuts")
     expect(shortcuts).to_contain_text("search")
     expect(shortcuts).not_to_contain_text("write an email")
     ann.page.keyboard.press("Escape")

@@ -19,6 +19,14 @@ WRITE_AND_LEAVE = """([text, id]) => {
 }"""
 
 
+PASTE = """(field, text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text", text);
+  const given = { clipboardData, bubbles: true, cancelable: true };
+  field.dispatchEvent(new ClipboardEvent("paste", given));
+}"""
+
+
 def drafted(ann: Person, subject: str) -> str:
     """Let another program make a draft, and return its id."""
     letter = {"to": "carol@example.com", "subject": subject, "text": "Hello.", "draft": True}
@@ -38,7 +46,7 @@ Leaving = tuple[Person, str, str, Held]
 def leaving(ann: Person, request: pytest.FixtureRequest) -> Leaving:
     """Somebody who opens the second draft while what was written in the first is being saved."""
     mine, other = f"Mine {request.node.name[5:40]}", drafted(ann, "Other")
-    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.composer.get_by_label("Undo for").select_option("60")
     ann.writes(mine)
     expect(ann.state).to_contain_text("Saved")
     late = ann.holds("/v1/emails/em_", "PATCH")
@@ -106,17 +114,42 @@ def test_a_first_save_that_is_answered_late_names_no_other_draft(ann: Person) ->
 
 def test_nothing_is_typed_into_what_is_being_sent(ann: Person) -> None:
     late = ann.holds("/send$", "POST")
-    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.composer.get_by_label("Undo for").select_option("60")
     ann.writes("Handed over").press("Send")
     ann.waits(lambda: late)
-    ann.field("Text").press("End")
-    ann.page.keyboard.type(" More.")
-    shown = ann.field("Text").input_value()
+    for name in ("Subject", "To", "Text"):
+        ann.field(name).press("End")
+        ann.page.keyboard.type(" More@example.com, ")
+    ann.field("To").evaluate(PASTE, "carol@example.com, dora@example.com")
+    ann.composer.get_by_role("button", name="Remove bob@example.com").click()
+    shown = {name.lower(): ann.field(name).input_value() for name in ("Subject", "To", "Text")}
+    people = ann.composer.get_by_role("button", name=re.compile("^Edit")).all_inner_texts()
     ann.answers(late)
     expect(ann.toast).to_contain_text("Sending to")
 
-    assert shown == ann.found("Handed over")["text"]
-    expect(ann.field("Text")).to_be_editable()
+    sent = ann.found("Handed over")
+    assert shown == {"subject": sent["subject"], "to": "", "text": sent["text"]}
+    assert people == sent["to"] == ["bob@example.com"]
+    for name in ("Subject", "To", "Text"):
+        expect(ann.field(name)).to_be_editable()
+
+
+def test_what_is_typed_between_send_and_the_sending_is_sent(ann: Person) -> None:
+    ann.composer.get_by_label("Undo for").select_option("60")
+    ann.writes("Taken along")
+    expect(ann.state).to_contain_text("Saved")
+    late = ann.holds("/v1/emails/em_", "PATCH")
+    ann.field("Text").fill("One.")
+    ann.waits(lambda: late)
+    ann.press("Send")
+    ann.field("Text").fill("One and two.")
+    ann.field("To").press_sequentially("carol@example.com")
+    ann.answers(late)
+    expect(ann.toast).to_contain_text("Sending to")
+
+    sent = ann.found("Taken along")
+    assert sent["text"] == "One and two."
+    assert sent["to"] == ["bob@example.com", "carol@example.com"]
 
 
 def test_a_draft_that_is_opened_while_another_is_discarded_stays_open(ann: Person) -> None:
@@ -211,7 +244,7 @@ def test_a_dialog_that_is_shut_keeps_no_key(ann: Person) -> None:
     expect(ann.composer).to_be_visible()
     ann.page.keyboard.press("Escape")
     ann.page.keyboard.press("?")
-    expect(ann.page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    expect(ann.page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
     ann.page.evaluate("""() => {
       document.querySelector("dialog").close();
       document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "/", bubbles: true}));
@@ -241,7 +274,7 @@ def test_a_file_that_comes_too_late_is_in_no_other_email(
     ann: Person, press: str, calls: str, method: str
 ) -> None:
     subject = f"Without the file: {press}"
-    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.composer.get_by_label("Undo for").select_option("60")
     ann.writes(subject)
     expect(ann.state).to_contain_text("Saved")
     late = ann.holds(calls, method)

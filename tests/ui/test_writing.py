@@ -32,7 +32,7 @@ def test_what_was_undone_and_toned_down_arrives_and_nothing_else(ann: Person) ->
     expect(ann.field("Text")).to_have_value("You cannot be serious!")
     expect(ann.toast).to_contain_text("It was not sent")
     ann.field("Text").fill("Could we talk?")
-    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.composer.get_by_label("Undo for").select_option("0")
     ann.press("Send")
 
     expect(ann.toast.filter(has_text="Sent to")).to_be_visible()
@@ -46,7 +46,7 @@ def test_an_undo_brings_everything_back(ann: Person) -> None:
     ann.field("Cc").fill("carol@example.com,")
     ann.press("Bcc")
     ann.field("Bcc").fill("Dan Dorn <dan@example.com>,")
-    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+    ann.composer.locator("[type=file]").set_input_files([FILE])
     expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_be_visible()
     ann.sends("Everything", "All of it.")
     before = ann.found("Everything")
@@ -142,7 +142,7 @@ def test_an_upload_shows_how_much_of_it_has_gone(ann: Person) -> None:
 
 def test_a_file_whose_answer_was_lost_is_attached_once(ann: Person) -> None:
     lost = ann.loses("/attachments", "POST")
-    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+    ann.composer.locator("[type=file]").set_input_files([FILE])
 
     expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_have_count(1)
     assert [len(answer["data"]) for answer in lost] == [1]
@@ -153,7 +153,7 @@ def test_a_file_whose_answer_was_lost_is_attached_once(ann: Person) -> None:
 
 def test_a_file_can_be_taken_away(ann: Person) -> None:
     ann.field("Subject").fill("Without")
-    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE, FILE])
+    ann.composer.locator("[type=file]").set_input_files([FILE, FILE])
     removers = ann.composer.get_by_role("button", name="Remove offer.pdf")
     expect(removers).to_have_count(2)
 
@@ -268,11 +268,11 @@ def test_what_is_discarded_before_its_first_answer_leaves_no_draft(ann: Person) 
 
 
 def test_not_to_be_able_to_undo_is_for_once(ann: Person) -> None:
-    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.composer.get_by_label("Undo for").select_option("0")
     ann.writes("Without a word", text="").press("Send")
     expect(ann.toast).to_contain_text("Sent to")
 
-    expect(ann.composer.get_by_label("Time to undo")).to_have_value("10")
+    expect(ann.composer.get_by_label("Undo for")).to_have_value("10")
     assert ann.arrived("Without a word")
 
 
@@ -362,7 +362,7 @@ def test_keys_alone_write_send_and_undo(ann: Person) -> None:
     expect(ann.field("Subject")).to_have_value("By keys")
     keys.press("Escape")
     keys.press("?")
-    expect(ann.page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+    expect(ann.page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
     keys.press("Escape")
     keys.press("/")
     expect(ann.page.get_by_role("searchbox")).to_be_focused()
@@ -385,7 +385,7 @@ def test_an_older_answer_that_comes_late_takes_no_row_away(ann: Person) -> None:
         answers.extend([said.url] * looks(said.request))
         return len(answers) == 2
 
-    ann.composer.get_by_label("Time to undo").select_option("60")
+    ann.composer.get_by_label("Undo for").select_option("60")
     ann.page.route("**/v1/emails/**", hold)
     with ann.page.expect_request(looks):
         ann.writes("Late")  # it is saved, and the page, told of that, asks for it
@@ -434,9 +434,9 @@ def test_from_is_remembered(ann: Person, page: Page) -> None:
 
 
 def test_bytes_survive_the_way_through_the_page(ann: Person) -> None:
-    ann.composer.get_by_label("Files", exact=True).set_input_files([FILE])
+    ann.composer.locator("[type=file]").set_input_files([FILE])
     expect(ann.composer.get_by_role("button", name="Remove offer.pdf")).to_be_visible()
-    ann.composer.get_by_label("Time to undo").select_option("0")
+    ann.composer.get_by_label("Undo for").select_option("0")
     ann.writes("Bytes").press("Send")
     ann.becomes("Bytes", "sent")
 

@@ -186,7 +186,7 @@ class App {
 
 	pick(title, use) { pickTime(title, this.session.max_delay_seconds, use); }
 
-	#help() { dialog("Keyboard shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
+	#help() { dialog("Shortcuts", h("dl", Object.entries({ ...(this.may("send") && WRITING), ...KEYS }).map(([keys, words]) => [h("dt", keys.split(" ").map((key) => h("kbd", key))), h("dd", words)]))); }
 
 	#key(e) {
 		const at = e.composedPath()[0];

@@ -23,9 +23,8 @@ export class Composer {
 	constructor(app) {
 		this.app = app;
 		const changed = () => this.#changed();
-		const from = new Field("From", changed, { list: "c-senders", inputmode: "email" }), subject = new Field("Subject", changed);
-		const to = new Chips("To", changed), cc = new Chips("Cc", changed, to), bcc = new Chips("Bcc", changed, to);
-		this.fields = { from, to, cc, bcc, subject };
+		const to = new Chips("To", changed), from = new Field("From", changed, { list: "c-senders", inputmode: "email" });
+		this.fields = { from, to, cc: new Chips("Cc", changed, to), bcc: new Chips("Bcc", changed, to), subject: new Field("Subject", changed) };
 		this.text = h("textarea", { id: "c-text", dir: "auto", oninput: changed, label: "Text", placeholder: "Write in haste; there is time to think again.", "aria-describedby": "c-text-wrong" });
 		this.state = h("p.state");
 		this.title = h("h2");
@@ -33,9 +32,9 @@ export class Composer {
 		this.wrong = wrong("c-text-wrong");
 		this.note = h("p.hint");
 		this.files = h("ul.files", { "aria-live": "polite" });
-		this.picker = h("input", { type: "file", multiple: true, hidden: true, label: "Files", onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
+		this.picker = h("input", { type: "file", multiple: true, hidden: true, onchange: () => { this.#attach([...this.picker.files]); this.picker.value = ""; } });
 		// Not to be able to undo is for once.
-		this.delay = h("select", { label: "Time to undo", onchange: () => { if (this.delay.value > 0) localStorage[DELAY] = this.delay.value; } });
+		this.delay = h("select", { onchange: () => { if (this.delay.value > 0) localStorage[DELAY] = this.delay.value; } });
 		this.senders = h("datalist", { id: "c-senders" });
 		this.sender = h("button.main.send", { onclick: () => this.send(), title: "Ctrl+Enter" }, "Send");
 		const lit = (now) => this.element.classList.toggle("over", now), given = (e, data) => { if (data?.files.length) { e.preventDefault(); this.#attach([...data.files]); } };
@@ -141,8 +140,8 @@ export class Composer {
 	}
 
 	#next(act) {
-		this.#waits += 1;
-		return (this.#turns = this.#turns.then(act, act).finally(() => { this.#waits -= 1; }));
+		this.#waits++;
+		return (this.#turns = this.#turns.then(act, act).finally(() => this.#waits--));
 	}
 
 	// Bring the server up to date; true where it is.
@@ -286,17 +285,17 @@ export class Composer {
 	}
 
 	#take() { for (const field of Object.values(this.fields)) field.take?.(); }
+	#still(on) { for (const input of this.element.querySelectorAll("input, textarea")) input.readOnly = on; }
 
 	async send(timing = { delay_seconds: +this.delay.value }) {
 		if (this.sender.disabled) return;
 		this.#goal = null;
-		this.#take();
 		this.sender.disabled = true;
 		put(this.sender, this.files.querySelector("progress") ? "Attaching…" : "Sending…");
 		try {
-			await this.#next(() => { this.text.readOnly = true; return this.#send(timing); });
+			await this.#next(() => { this.#take(); this.#still(true); return this.#send(timing); });
 		} finally {
-			this.text.readOnly = this.sender.disabled = false;
+			this.#still(this.sender.disabled = false);
 			if (this.id) this.#goal = null; // its error is to be seen
 			put(this.sender, "Send");
 		}

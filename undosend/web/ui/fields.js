@@ -81,7 +81,7 @@ export class Chips extends Field {
 
 	#paste(e) {
 		const text = e.clipboardData?.getData("text") ?? "";
-		if (addresses(text).length < 2) return;
+		if (this.input.readOnly || addresses(text).length < 2) return;
 		e.preventDefault();
 		this.input.value += ` ${text.replace(/[\r\n]+/g, ",")}`;
 		this.take();
@@ -113,6 +113,7 @@ export class Chips extends Field {
 	}
 
 	#remove(place, edit) {
+		if (this.input.readOnly) return;
 		const [chip] = this.all.splice(place, 1);
 		if (edit) { this.take(); this.input.value = chip.text; }
 		this.tell();

@@ -44,8 +44,8 @@ SHEET.replaceSync(`
 :host { --_ink: var(--undo-toast-color, #f4f6f5);
 	--_accent: var(--undo-toast-accent, #7fdccb); --_soft: var(--undo-toast-soft, #b4c0c0); --_inset: var(--undo-toast-inset, 1rem);
 	position: fixed; z-index: 2147483000; inset-block-end: calc(var(--_inset) + var(--_lift, 0px)); inset-inline-start: var(--_inset);
-	box-sizing: border-box; width: min(34rem, calc(100vw - 2 * var(--_inset))); display: block; transition: inset-block-end .2s ease;
-	font: 400 .9375rem/1.4 var(--undo-toast-font, system-ui, sans-serif); color: var(--_ink); text-align: start }
+	box-sizing: border-box; width: min(34rem, calc(100vw - 2 * var(--_inset))); display: block; transition: inset-block-end .2s;
+	font: .9375rem/1.4 var(--undo-toast-font, system-ui, sans-serif); color: var(--_ink); text-align: start }
 :host([inline]) { position: static; width: auto }
 :host([hidden]) { display: none }
 * { box-sizing: border-box; margin: 0 }
@@ -291,8 +291,7 @@ export class UndoToast extends HTMLElement {
 		const state = this.state, email = this.#email, p = this.#parts, words = this.#words, { what, busy, refused } = this.#asked, { scopes } = this.#client();
 		const left = email ? secondsLeft(email) : 0, n = Math.ceil(left);
 		const time = n < 60 ? fill(words.seconds, { n }) : clock(n);
-		const uncertain = refused?.code === "delivery_uncertain" || email?.status === "unknown";
-		const late = uncertain ? words.lateUnknown : (refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
+		const late = refused?.code === "delivery_uncertain" || email?.status === "unknown" ? words.lateUnknown : (refused?.problem.email_status ?? email?.status) === "sending" ? words.lateLeaving : words.late;
 		const template = state === "late" ? late : words[state] ?? words.sending;
 		text(p.message, this.#say(template, { time }));
 		text(p.detail, this.#detail(state));
