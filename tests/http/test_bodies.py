@@ -267,6 +267,26 @@ def test_what_is_larger_than_all_the_room_finds_it_empty_or_none() -> None:
     assert [room.take(1), room.take(101)] == [True, False]
 
 
+def test_the_last_quarter_of_the_room_is_for_keys_that_have_none() -> None:
+    room = Room(100)
+
+    assert [room.take(40, "a"), room.take(35, "a"), room.take(1, "a")] == [True, True, False]
+    assert [room.take(20, "b"), room.take(1, "b"), room.take(5, "c")] == [True, False, True]
+    room.give_back(35, "a")
+    room.give_back(40, "a")
+    assert room.take(75, "a")
+    for octets, key in ((75, "a"), (20, "b"), (5, "c")):
+        room.give_back(octets, key)
+    assert (room.taken, room._of_keys) == (0, {})
+
+
+def test_what_grows_is_no_second_request() -> None:
+    room = Room(100)
+
+    assert [room.take(70, "a"), room.take(20, "a", had=70), room.take(5, "b")] == [True, True, True]
+    assert [room.take(4, "b", had=5), room.take(1, "a")] == [True, False]
+
+
 # Streams.
 
 

@@ -43,6 +43,21 @@ def fields(answer: Answer) -> tuple[str | None, str | None]:
     return answer.headers.get("RateLimit-Policy"), answer.headers.get("RateLimit")
 
 
+# Memory for large requests.
+
+
+async def test_a_key_that_has_all_the_room_it_may_have_shuts_no_other_out(house: House) -> None:
+    other, room = await house.keyed(scopes=EVERY), house.service.room
+    room.take(192 * 1024 * 1024, f"key_{house.key.split('_')[1]}")
+
+    refused = await send(house, house.key, text="x" * 100_000)
+    taken = await send(house, other, text="x" * 100_000)
+
+    assert refused.problem == "overloaded"
+    assert taken.status == 202
+    assert room.taken == 192 * 1024 * 1024
+
+
 # Requests in a minute.
 
 

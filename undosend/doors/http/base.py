@@ -74,6 +74,11 @@ class Handler(Outgoing):
     """
 
     @property
+    def key_id(self) -> str | None:
+        """Return the id of the caller's key, if any."""
+        return self.caller.key_id
+
+    @property
     def account(self) -> str:
         """Return the account the caller acts for."""
         return self.caller.account

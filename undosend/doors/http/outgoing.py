@@ -36,7 +36,8 @@ class Outgoing(Receiver):
         self._in_use = True
         if octets <= SMALL or not self._room:
             return
-        if not self._room.take(octets, anyway=self.request.method not in {"GET", "HEAD"}):
+        done = self.request.method not in {"GET", "HEAD"}
+        if not self._room.take(octets, self.key_id, anyway=done):
             raise Overloaded(_NO_ROOM)
         self._taken = octets
 

@@ -69,6 +69,11 @@ class Receiver(RequestHandler):
         return getattr(self.application, "room", None)
 
     @property
+    def key_id(self) -> str | None:
+        """Return whose key the request shows, so that its share of the room is known."""
+        return None
+
+    @property
     def too_large(self) -> bool:
         """Tell whether the body is over its limit."""
         return self._arrived > self.body_limit
@@ -229,7 +234,7 @@ class Receiver(RequestHandler):
             self._hang_up.cancel()
 
     def _makes_room(self, octets: int) -> bool:
-        if self._room and not self._room.take(octets):
+        if self._room and not self._room.take(octets, self.key_id, had=self._taken):
             self._gives_back()
             return False
         self._taken += octets
@@ -237,5 +242,5 @@ class Receiver(RequestHandler):
 
     def _gives_back(self) -> None:
         if self._room and self._taken:
-            self._room.give_back(self._taken)
+            self._room.give_back(self._taken, self.key_id)
         self._taken = 0

@@ -20,25 +20,38 @@ class Room:
     """Octets that large bodies and large answers may have in memory at once.
 
     A body has them from its first octet to the answer, an answer until the client has taken it.
+    The last quarter is for keys that have no such request yet: none can keep all others out.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._of_keys: Counter[str] = Counter()
         self.taken = 0
 
-    def take(self, octets: int, *, anyway: bool = False) -> bool:
+    def take(
+        self, octets: int, key_id: str | None = None, *, had: int = 0, anyway: bool = False
+    ) -> bool:
         """Make room for so many more, if there is; what is more than all of it has it alone.
 
+        key_id: of whom they are; None without keys. had: what the same request has already.
         anyway: also where there is none, so that others find none.
         """
-        if self.taken and self.taken + octets > self._most and not anyway:
+        first = key_id is None or self._of_keys[key_id] == had
+        most = self._most if first else self._most * 3 // 4
+        if self.taken and self.taken + octets > most and not anyway:
             return False
         self.taken += octets
+        if key_id is not None:
+            self._of_keys[key_id] += octets
         return True
 
-    def give_back(self, octets: int) -> None:
+    def give_back(self, octets: int, key_id: str | None = None) -> None:
         """Let others have them."""
         self.taken -= octets
+        if key_id is not None:
+            self._of_keys[key_id] -= octets
+            if not self._of_keys[key_id]:
+                del self._of_keys[key_id]
 
 
 class Pace:
