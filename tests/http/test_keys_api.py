@@ -198,6 +198,7 @@ async def test_what_is_no_address_and_no_domain_is_refused(admin: Holder, sender
         ({"scopes": "send"}, [("/scopes", "invalid_type")]),
         ({"scopes": ["send", "SEND"]}, [("/scopes/1", "invalid_scope")]),
         ({"scopes": ["root", 1]}, [("/scopes/0", "invalid_scope"), ("/scopes/1", "invalid_type")]),
+        ({"scopes": ["send"] * 5 + ["x"]}, [("/scopes/5", "invalid_scope")]),
         ({"senders": []}, [("/senders", "out_of_range")]),
         ({"senders": ["example.com"] * 101}, [("/senders", "out_of_range")]),
         ({"senders": "example.com"}, [("/senders", "invalid_type")]),

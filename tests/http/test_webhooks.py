@@ -68,6 +68,8 @@ async def test_a_url_that_leads_astray_is_refused(service: Service, url: str) ->
         ({"url": URL, "types": "email.sent"}, [("/types", "invalid_type")]),
         ({"url": URL, "types": [5]}, [("/types/0", "invalid_type")]),
         ({"url": URL, "types": ["email.sent", "x"]}, [("/types/1", "unknown_type")]),
+        ({"url": URL, "types": ["email.sent"] * 40 + ["x"]}, [("/types/40", "unknown_type")]),
+        ({"url": URL, "types": ["email.sent"] * 40 + [5]}, [("/types/40", "invalid_type")]),
         ({"url": URL, "description": "a\nb"}, [("/description", "invalid_text")]),
         ({"url": URL, "description": "x" * 257}, [("/description", "invalid_text")]),
         ({"url": URL, "enabled": "yes"}, [("/enabled", "invalid_type")]),

@@ -138,7 +138,7 @@ def _wrong_scopes(scopes: list[str] | None) -> list[FieldError]:
         return [FieldError("/scopes", "out_of_range", detail)]
     return [
         FieldError(f"/scopes/{place}", "invalid_scope", f"The scopes are {known}.")
-        for place, scope in enumerate((scopes or [])[: len(Scope) + 1])
+        for place, scope in enumerate(scopes or [])
         if scope not in list(Scope)
     ]
 

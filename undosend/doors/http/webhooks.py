@@ -48,7 +48,7 @@ def _described(value: Any) -> Any:
 def _some(value: Any) -> Any:
     if value == []:
         raise PydanticCustomError("missing", "Name a type, or give null for all of them.")
-    return value[: len(TYPES) + 1] if isinstance(value, list) else value
+    return value
 
 
 Types = Annotated[
