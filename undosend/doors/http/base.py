@@ -138,6 +138,7 @@ class Handler(Outgoing):
             self.expect_body()
             return None
         self._let_in(method)
+        self.look_closer()
         self.expect_body()
         for name in self.request.query_arguments:
             if name not in self.parameters:
@@ -147,6 +148,13 @@ class Handler(Outgoing):
                     "bad_parameter", f"There is no query parameter {told} here ({known})."
                 )
         return None
+
+    def look_closer(self) -> None:
+        """Find out, of whom was let in, what exactly is asked for, and which parameters go with it.
+
+        Raises:
+            BadRequest.
+        """
 
     def _must_have_room(self) -> None:
         """Turn away who came when all connections were taken, for the sake of undo."""
