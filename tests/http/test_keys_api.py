@@ -185,6 +185,15 @@ async def test_what_is_no_address_and_no_domain_is_refused(admin: Holder, sender
     assert [pointer for pointer, _ in found] == ["/senders/1"]
 
 
+async def test_a_domain_that_is_none_is_called_a_domain(admin: Holder) -> None:
+    wish = {"name": "shop", "senders": ["localhost"]}
+
+    answer = await admin.call("POST", "/v1/keys", wish)
+
+    [error] = answer.json["errors"]
+    assert error["detail"] == "This is no domain name of mail, like example.com, and no address."
+
+
 @pytest.mark.parametrize(
     ("wish", "errors"),
     [

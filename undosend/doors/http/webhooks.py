@@ -47,7 +47,7 @@ def _described(value: Any) -> Any:
 
 def _some(value: Any) -> Any:
     if value == []:
-        raise PydanticCustomError("missing", "Name a type, or give null for all of them.")
+        raise PydanticCustomError("out_of_range", "Name a type, or give null for all of them.")
     return value
 
 
