@@ -210,6 +210,7 @@ async def test_a_domain_that_is_none_is_called_a_domain(admin: Holder) -> None:
         ({"scopes": ["send"] * 5 + ["x"]}, [("/scopes/5", "invalid_scope")]),
         ({"senders": []}, [("/senders", "out_of_range")]),
         ({"senders": ["example.com"] * 101}, [("/senders", "out_of_range")]),
+        ({"senders": ["example.com"] * 101 + ["*"]}, [("/senders", "out_of_range")]),
         ({"senders": "example.com"}, [("/senders", "invalid_type")]),
         ({"default_delay_seconds": -1}, [("/default_delay_seconds", "out_of_range")]),
         ({"max_delay_seconds": 2_592_001}, [("/max_delay_seconds", "out_of_range")]),
