@@ -795,6 +795,16 @@ async def test_pages_of_ours_and_those_the_operator_named_may_connect() -> None:
                 await talker.ready()
 
 
+@pytest.mark.parametrize("path", ["", "/undo/send"])
+async def test_the_page_at_the_public_address_is_ours(path: str) -> None:
+    hub, public = Hub(), "https://mail.example.com"
+    async with (
+        serving(MemorySpool(hub.publish), hub, public_url=public + path) as service,
+        ready(service, origin=public) as talker,
+    ):
+        assert (await talker.asked(type="unsubscribe"))["status"] == 200
+
+
 async def test_a_browser_that_is_signed_in_has_to_name_its_origin(service: Service) -> None:
     key, _ = await service.keyring.create(Wish("x"))
     session = service.desk.tokens.session(key.caller(), service.clock.now() + 60 * SECOND)

@@ -189,7 +189,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
         return self._is_ours(origin) or origin in self._origins
 
     def _is_ours(self, origin: str) -> bool:
-        ours = {self.request.host.lower(), self.request.headers.get("Host", "").lower()}
+        host = self.request.host.partition("/")[0]  # the public address may have a path
+        ours = {host.lower(), self.request.headers.get("Host", "").lower()}
         return (place_of(origin) or "/").lower() in ours
 
     def _leave(self) -> None:
