@@ -155,6 +155,8 @@ async def test_an_unwanted_body_has_half_a_minute(service: Service) -> None:
         LIVEZ + LAST,
         b"GET /livez HTTP/1.0\r\n\r\n",
         b"GET /nope HTTP/1.1\r\nHost: localhost\r\n" + LAST,
+        LIVEZ + b"Connection: TE, Close\r\n\r\n",
+        LIVEZ + b"Connection: TE\r\n" + LAST,
         request("POST /nope", LETTER, b"Connection: close\r\n"),
         request("POST /nope", LETTER, b"Expect: 100-continue\r\n"),
         request("POST /v1/emails", b"{", JSON + b"Connection: close\r\n"),

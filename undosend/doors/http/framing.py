@@ -32,6 +32,17 @@ def read_target(request: HTTPServerRequest) -> None:
         request.host = request.headers["Host"] = found[1]
 
 
+def heed_close(request: HTTPServerRequest) -> None:
+    """Let the connection end with the request if it says so among other things (RFC 9112 §9.6).
+
+    Tornado hears close only where it stands alone; libwww-perl says ``TE, close``.
+    """
+    said, connection = request.headers.get("Connection", ""), request.connection
+    if "," in said and isinstance(connection, HTTP1Connection):
+        last = "close" in {option.strip().lower() for option in said.split(",")}
+        connection._disconnect_on_finish |= last  # noqa: SLF001 - nothing public does
+
+
 def announced(headers: HTTPHeaders) -> int:
     """Return how long the body is said to be; 0 where nothing is said, or nothing that counts.
 

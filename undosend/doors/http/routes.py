@@ -27,7 +27,7 @@ from undosend.doors.http import (
 )
 from undosend.doors.http import inbox as inboxes
 from undosend.doors.http.base import Handler, NotFound
-from undosend.doors.http.framing import read_target
+from undosend.doors.http.framing import heed_close, read_target
 from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.limits import Limits
 from undosend.doors.http.mail import Desk
@@ -200,6 +200,7 @@ class Door(Application):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Find out what is asked for, and let the links we write start with the public address."""
+        heed_close(request)
         read_target(request)
         if self._public:
             request.protocol, request.host = self._public
