@@ -80,6 +80,7 @@ class EventsHandler(MailHandler):
             self.set_header("Content-Type", STREAM)
             self.set_header("X-Accel-Buffering", "no")
             if self.request.method == "HEAD":
+                await self.flush()  # or it would have a length, which no stream has
                 return
             stream = EventStream(
                 self,
