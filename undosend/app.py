@@ -158,8 +158,8 @@ async def running(
         shown = EventView(store.signing_key.signer, store.guard.log).event
         telling = make_telling(ground, store.spool.database, shown, leaves)
         await telling.deliverer.recover()
-        sockets = _bind(settings.host, settings.port)
-        metrics_sockets = _bind(settings.metrics_host, settings.metrics_port)
+        sockets = _bind(settings.host, settings.port, leaves)
+        metrics_sockets = _bind(settings.metrics_host, settings.metrics_port, leaves)
         service = Service(
             url=_url(settings.host, sockets),
             metrics_url=f"{_url(settings.metrics_host, metrics_sockets)}/metrics",
@@ -240,8 +240,11 @@ async def migrate(settings: Settings) -> str:
     return f"The database was at revision {before or 'none'} and is at {after} now."
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    return bind_sockets(port, host, backlog=_BACKLOG)
+def _bind(host: str, port: int, leaves: AsyncExitStack) -> list[socket.socket]:
+    sockets = bind_sockets(port, host, backlog=_BACKLOG)
+    for each in sockets:  # or, where the next port is taken, this one would seem to be
+        leaves.callback(each.close)
+    return sockets
 
 
 def _url(host: str, sockets: Sequence[socket.socket]) -> str:

@@ -26,6 +26,8 @@ RAW = "From: {from_}\r\nTo: bob@example.com\r\nSubject: Hi\r\n\r\nIn haste.\r\n"
 MESSAGE = {"Content-Type": "message/rfc822"}
 LONG_AGO = 1_000 * SECOND
 
+AN_ID = "em_01MCC5RM00003064ESP82K3F6T"
+
 
 @dataclass
 class House:
@@ -141,6 +143,23 @@ async def test_whatever_is_not_public_needs_a_key(house: House, path: str, metho
         assert answer.status != 401
     elif not path.startswith("/dev/inbox"):  # which is there in development only
         assert answer.problem == "unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "header", "value"),
+    [
+        ("GET", "/v1/events", "Accept", "image/png"),
+        ("POST", f"/v1/emails/{AN_ID}/attachments", "Content-Type", "multipart/form-data"),
+    ],
+)
+async def test_who_shows_no_key_hears_of_nothing_else(
+    house: House, method: str, path: str, header: str, value: str
+) -> None:
+    body = "x" if method == "POST" else None
+
+    answer = await house.service.call(method, path, body, headers={header: value})
+
+    assert answer.problem == "unauthorized"
 
 
 async def test_a_key_is_good_for_its_scopes_and_no_more(house: House) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.http import stages
 from tests.http.service import Answer, Service, serving
+from tests.http.test_transport import hang_ups
+from tests.http.wire import connected, status
 from undosend.domain.rules import FILE_LIMIT
 from undosend.hub import Hub
 from undosend.spool.memory import MemorySpool
@@ -210,3 +213,30 @@ async def test_the_refusal_of_a_body_too_large_can_be_read(open_: Service) -> No
 async def test_two_services_have_their_own_origins(open_: Service, service: Service) -> None:
     assert cors(await open_.get("/v1/emails", Origin=FRONT))
     assert not cors(await service.get("/v1/emails", Origin=FRONT))
+
+
+@pytest.mark.parametrize("origins", [frozenset(), frozenset({FRONT})])
+async def test_the_body_of_a_preflight_has_its_time_and_no_more(origins: frozenset[str]) -> None:
+    """Before, whoever announced one and never sent it had the connection for good."""
+    hub = Hub()
+    head = b"OPTIONS /v1/emails HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n"
+    async with (
+        serving(MemorySpool(hub.publish), hub, origins=origins) as service,
+        connected(service) as (reader, writer),
+    ):
+        writer.write(head)
+        while not (timers := hang_ups()):  # noqa: ASYNC110 - the server tells nobody what it has read
+            await asyncio.sleep(0)
+        timers[0]._run()
+
+        answer = await reader.read()
+
+    assert timers[0].when() <= asyncio.get_running_loop().time() + 30
+    assert answer == b"" if origins else status(answer) == 405
+
+
+async def test_a_preflight_with_a_body_is_answered_if_it_is_not_too_large(open_: Service) -> None:
+    small = await open_.call("OPTIONS", "/v1/emails", "{}")
+    large = await open_.call("OPTIONS", "/v1/emails", bytes(2**20))
+
+    assert (small.status, large.problem) == (204, "too_large")

@@ -155,6 +155,8 @@ async def test_an_unwanted_body_has_half_a_minute(service: Service) -> None:
         LIVEZ + LAST,
         b"GET /livez HTTP/1.0\r\n\r\n",
         b"GET /nope HTTP/1.1\r\nHost: localhost\r\n" + LAST,
+        LIVEZ + b"Connection: TE, Close\r\n\r\n",
+        LIVEZ + b"Connection: TE\r\n" + LAST,
         request("POST /nope", LETTER, b"Connection: close\r\n"),
         request("POST /nope", LETTER, b"Expect: 100-continue\r\n"),
         request("POST /v1/emails", b"{", JSON + b"Connection: close\r\n"),
@@ -265,7 +267,17 @@ async def test_an_empty_host_makes_no_broken_link(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["*", "http://x/livez", "x:443", "/livez#x", "/livez;x", "/%6civez"]
+    "target",
+    [
+        "*",
+        "x:443",
+        "/livez#x",
+        "/livez;x",
+        "/%6civez",
+        "ftp://x/livez",
+        "http:///livez",
+        "http://a@x/",
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "CONNECT"])
 async def test_any_other_form_of_a_target_is_not_found(
@@ -277,3 +289,24 @@ async def test_any_other_form_of_a_target_is_not_found(
 
     assert status(answer) == 404
     assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize(
+    ("target", "status_", "code"),
+    [
+        ("http://localhost/livez", 200, ""),
+        ("HTTPS://127.0.0.1:8000/livez?", 200, ""),
+        ("http://localhost", 200, ""),
+        ("http://localhost/v1/emails?limit=x", 400, "bad_parameter"),
+        ("http://localhost/nope", 404, "not_found"),
+        ("http://x/v1/emails", 403, "forbidden"),
+    ],
+)
+@pytest.mark.parametrize("host", ["localhost", "y", ""])
+async def test_of_a_whole_target_the_host_counts_and_of_the_header_nothing(
+    service: Service, target: str, status_: int, code: str, host: str
+) -> None:
+    answer = await said(service, f"GET {target} HTTP/1.1\r\nHost: {host}\r\n".encode() + LAST)
+
+    assert status(answer) == status_
+    assert not code or f'"code":"{code}"'.encode() in answer

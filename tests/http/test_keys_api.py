@@ -185,6 +185,15 @@ async def test_what_is_no_address_and_no_domain_is_refused(admin: Holder, sender
     assert [pointer for pointer, _ in found] == ["/senders/1"]
 
 
+async def test_a_domain_that_is_none_is_called_a_domain(admin: Holder) -> None:
+    wish = {"name": "shop", "senders": ["localhost"]}
+
+    answer = await admin.call("POST", "/v1/keys", wish)
+
+    [error] = answer.json["errors"]
+    assert error["detail"] == "This is no domain name of mail, like example.com, and no address."
+
+
 @pytest.mark.parametrize(
     ("wish", "errors"),
     [
@@ -198,8 +207,10 @@ async def test_what_is_no_address_and_no_domain_is_refused(admin: Holder, sender
         ({"scopes": "send"}, [("/scopes", "invalid_type")]),
         ({"scopes": ["send", "SEND"]}, [("/scopes/1", "invalid_scope")]),
         ({"scopes": ["root", 1]}, [("/scopes/0", "invalid_scope"), ("/scopes/1", "invalid_type")]),
+        ({"scopes": ["send"] * 5 + ["x"]}, [("/scopes/5", "invalid_scope")]),
         ({"senders": []}, [("/senders", "out_of_range")]),
         ({"senders": ["example.com"] * 101}, [("/senders", "out_of_range")]),
+        ({"senders": ["example.com"] * 101 + ["*"]}, [("/senders", "out_of_range")]),
         ({"senders": "example.com"}, [("/senders", "invalid_type")]),
         ({"default_delay_seconds": -1}, [("/default_delay_seconds", "out_of_range")]),
         ({"max_delay_seconds": 2_592_001}, [("/max_delay_seconds", "out_of_range")]),

@@ -62,6 +62,7 @@ async def test_a_head_tells_of_a_stream_and_begins_none(service: Service) -> Non
     answer = await service.call("HEAD", "/v1/events?snapshot=1", headers=STREAM)
 
     assert (answer.status, answer.type, answer.body) == (200, "text/event-stream", b"")
+    assert "Content-Length" not in answer.headers
     assert len(service.desk.hub) == 0
 
 

@@ -64,10 +64,12 @@ async def test_a_url_that_leads_astray_is_refused(service: Service, url: str) ->
         ({}, [("/url", "missing")]),
         ({"url": 5}, [("/url", "invalid_type")]),
         ({"url": None}, [("/url", "invalid_type")]),
-        ({"url": URL, "types": []}, [("/types", "missing")]),
+        ({"url": URL, "types": []}, [("/types", "out_of_range")]),
         ({"url": URL, "types": "email.sent"}, [("/types", "invalid_type")]),
         ({"url": URL, "types": [5]}, [("/types/0", "invalid_type")]),
         ({"url": URL, "types": ["email.sent", "x"]}, [("/types/1", "unknown_type")]),
+        ({"url": URL, "types": ["email.sent"] * 40 + ["x"]}, [("/types/40", "unknown_type")]),
+        ({"url": URL, "types": ["email.sent"] * 40 + [5]}, [("/types/40", "invalid_type")]),
         ({"url": URL, "description": "a\nb"}, [("/description", "invalid_text")]),
         ({"url": URL, "description": "x" * 257}, [("/description", "invalid_text")]),
         ({"url": URL, "enabled": "yes"}, [("/enabled", "invalid_type")]),
@@ -82,6 +84,13 @@ async def test_what_is_wrong_with_a_body_is_told(
 
     assert (answer.status, answer.problem) == (422, "invalid_webhook")
     assert answer.errors == errors
+
+
+async def test_a_list_of_no_types_is_not_called_missing(service: Service) -> None:
+    answer = await service.post("/v1/webhooks", {"url": URL, "types": []})
+
+    [error] = answer.json["errors"]
+    assert error["detail"] == "Name a type, or give null for all of them."
 
 
 async def test_a_body_of_a_megabyte_is_too_large(service: Service) -> None:

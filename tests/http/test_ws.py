@@ -255,6 +255,24 @@ async def test_a_refusal_is_the_same_problem_as_over_http(
     }
 
 
+@pytest.mark.parametrize(
+    ("email_id", "instance"),
+    [
+        (NOBODY, f"/v1/emails/{NOBODY}/undo"),
+        ("ann@example.com", "/v1/emails"),
+        ("a b", "/v1/emails"),
+        ("x" * 41, "/v1/emails"),
+    ],
+)
+async def test_a_problem_repeats_nothing_that_is_no_id(
+    service: Service, email_id: str, instance: str
+) -> None:
+    async with ready(service) as talker:
+        answer = await talker.asked(type="undo", email_id=email_id)
+
+    assert answer["problem"]["instance"] == instance
+
+
 @pytest.mark.parametrize("email_id", [NOBODY, "em_x", "", "../../etc", "é"])
 async def test_an_email_that_is_not_there_is_not_found(service: Service, email_id: str) -> None:
     async with ready(service) as talker:
@@ -775,6 +793,16 @@ async def test_pages_of_ours_and_those_the_operator_named_may_connect() -> None:
         for origin in (service.url, named):
             async with talking(service.url, origin=origin) as talker:
                 await talker.ready()
+
+
+@pytest.mark.parametrize("path", ["", "/undo/send"])
+async def test_the_page_at_the_public_address_is_ours(path: str) -> None:
+    hub, public = Hub(), "https://mail.example.com"
+    async with (
+        serving(MemorySpool(hub.publish), hub, public_url=public + path) as service,
+        ready(service, origin=public) as talker,
+    ):
+        assert (await talker.asked(type="unsubscribe"))["status"] == 200
 
 
 async def test_a_browser_that_is_signed_in_has_to_name_its_origin(service: Service) -> None:

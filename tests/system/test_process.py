@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tests.system.conftest import Serve
@@ -75,6 +77,21 @@ def test_a_second_process_on_the_same_database_is_refused_in_one_sentence(serve:
     assert refusal.startswith("undosend: Another undosend process is using mail.db.")
     assert refusal.count("\n") == 1
     assert service.send("still here", 60)["status"] == "held"
+
+
+def test_of_two_ports_the_one_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            other = free.getsockname()[1]
+        service = Service(tmp_path)
+
+        status = service.launch("--port", str(other), "--metrics-port", str(port)).wait(30)
+        service.close()
+
+    assert status == 1
+    refusal = service.log.read_text().splitlines()[-1]
+    assert refusal.startswith(f"undosend: Port {port} of 127.0.0.1 is in use")
 
 
 def test_a_delay_of_one_second_is_one_second(serve: Serve) -> None:

@@ -86,7 +86,13 @@ def domain_of(text: str) -> str:
     """
     if len(text) > _DOMAIN_LIMIT:
         raise AddressError("too_long", f"A domain may have {_DOMAIN_LIMIT} characters at most.")
-    return _canonical(text)
+    try:
+        return _canonical(text)
+    except AddressError as error:
+        if error.code != "invalid_address":
+            raise
+        detail = "This is no domain name of mail, like example.com, and no address."
+        raise AddressError(error.code, detail) from error
 
 
 def parse(text: str) -> Address:

@@ -170,12 +170,9 @@ class WebhookAdmin:
         return endpoint
 
     async def _judge(self, wish: Wish) -> None:
+        known = f"There is no such type; there are {', '.join(sorted(TYPES))}."
         wrong = [
-            FieldError(
-                f"/types/{place}",
-                "unknown_type",
-                f"There is no such type; there are {', '.join(sorted(TYPES))}.",
-            )
+            FieldError(f"/types/{place}", "unknown_type", known)
             for place, type_ in enumerate(wish.types or ())
             if type_ not in TYPES
         ]

@@ -40,20 +40,21 @@ class AttachmentsHandler(OneEmail):
 
     async def prepare(self) -> None:  # type: ignore[override] # Tornado takes both kinds
         """Refuse what cannot be attached before it is read."""
-        if self.request.method != "POST":
-            super().prepare()
-            return
-        boundary = boundary_of(self.request.headers.get("Content-Type", ""))
-        self._form = None if boundary is None else Form(boundary)
-        self.parameters = frozenset() if self._form else _OF_A_FILE
         super().prepare()
-        if "Idempotency-Key" in self.request.headers:
-            return  # it may have been attached, and sent, long ago
+        if self.request.method != "POST" or "Idempotency-Key" in self.request.headers:
+            return  # with a key it may have been attached, and sent, long ago
         email = await self.drafts.editable(self.account, self.path_args[0], self.if_match())
         frame = _FRAME if self._form else 0
         size = max(0, announced(self.request.headers) - frame)
         if refusal := no_room(email.content, email.attachments, size):
             raise refusal
+
+    def look_closer(self) -> None:
+        """Find out whether a file comes as it is, or in a form that names it."""
+        if self.request.method == "POST":
+            boundary = boundary_of(self.request.headers.get("Content-Type", ""))
+            self._form = None if boundary is None else Form(boundary)
+            self.parameters = frozenset() if self._form else _OF_A_FILE
 
     def data_received(self, chunk: bytes) -> None:
         """Take a form apart at once; gather the octets of a file."""

@@ -123,8 +123,6 @@ class Handler(Outgoing):
 
     def options(self, *_path: str) -> None:
         """Let a page of an origin that the operator named call us (CORS preflight)."""
-        if not self._origins:
-            raise HTTPError(405)
         methods = ", ".join(self._allowed())
         self.set_header("Allow", methods)
         if "Access-Control-Allow-Origin" in self._headers:
@@ -138,12 +136,14 @@ class Handler(Outgoing):
         if framing.comes_too_late(self.request):
             raise HTTPError(400)
         method = self.request.method or ""
-        if method == "OPTIONS":
-            return None
-        if not self._serves(method):
+        if not (self._origins if method == "OPTIONS" else self._serves(method)):
             raise HTTPError(405)
         self._must_have_room()
+        if method == "OPTIONS":  # a browser asks before it shows a key
+            self.expect_body()
+            return None
         self._let_in(method)
+        self.look_closer()
         self.expect_body()
         for name in self.request.query_arguments:
             if name not in self.parameters:
@@ -153,6 +153,13 @@ class Handler(Outgoing):
                     "bad_parameter", f"There is no query parameter {told} here ({known})."
                 )
         return None
+
+    def look_closer(self) -> None:
+        """Find out, of whom was let in, what exactly is asked for, and which parameters go with it.
+
+        Raises:
+            BadRequest.
+        """
 
     def _must_have_room(self) -> None:
         """Turn away who came when all connections were taken, for the sake of undo."""

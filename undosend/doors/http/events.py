@@ -26,18 +26,17 @@ class EventsHandler(MailHandler):
     """``/v1/events``: all of an account's events."""
 
     needs = MappingProxyType({"GET": Scope.READ})
+    parameters = _OF_A_PAGE | _OF_A_STREAM
 
     def initialize(self, *, desk: Desk) -> None:
         """Take the collaborators that the route table gives."""
         super().initialize(desk=desk)
         self.streams = False
 
-    def prepare(self) -> None:
+    def look_closer(self) -> None:
         """Find out whether a page or a stream is wanted, and take what goes with it."""
-        if self.request.method in {"GET", "HEAD"}:
-            self.streams = preferred(self.request.headers.get("Accept", "*/*")) == STREAM
-            self.parameters = _OF_A_STREAM if self.streams else _OF_A_PAGE
-        super().prepare()
+        self.streams = preferred(self.request.headers.get("Accept", "*/*")) == STREAM
+        self.parameters = _OF_A_STREAM if self.streams else _OF_A_PAGE
 
     @property
     def view(self) -> EventView:
@@ -81,6 +80,7 @@ class EventsHandler(MailHandler):
             self.set_header("Content-Type", STREAM)
             self.set_header("X-Accel-Buffering", "no")
             if self.request.method == "HEAD":
+                await self.flush()  # or it would have a length, which no stream has
                 return
             stream = EventStream(
                 self,

@@ -12,10 +12,35 @@ from tornado.concurrent import Future, future_add_done_callback
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
+from undosend.domain.origins import host_in
+
 BAD_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 """A percent sign that begins no octet (RFC 3986 §2.1)."""
 
 _LENGTH = re.compile("[0-9]{1,18}")
+_WHOLE_TARGET = re.compile(r"(?i:https?)://([^/?#]+)(/[^?#]*)?(?:\?[^#]*)?")
+
+
+def read_target(request: HTTPServerRequest) -> None:
+    """Take the path and the host from a target in absolute form, whatever Host says.
+
+    Proxies are asked in this form, and servers have to understand it (RFC 9112 §3.2.2).
+    """
+    found = _WHOLE_TARGET.fullmatch(request.uri or "")
+    if found and host_in(found[1]):
+        request.path = found[2] or "/"
+        request.host = request.headers["Host"] = found[1]
+
+
+def heed_close(request: HTTPServerRequest) -> None:
+    """Let the connection end with the request if it says so among other things (RFC 9112 §9.6).
+
+    Tornado hears close only where it stands alone; libwww-perl says ``TE, close``.
+    """
+    said, connection = request.headers.get("Connection", ""), request.connection
+    if "," in said and isinstance(connection, HTTP1Connection):
+        last = "close" in {option.strip().lower() for option in said.split(",")}
+        connection._disconnect_on_finish |= last  # noqa: SLF001 - nothing public does
 
 
 def announced(headers: HTTPHeaders) -> int:

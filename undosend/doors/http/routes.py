@@ -27,6 +27,7 @@ from undosend.doors.http import (
 )
 from undosend.doors.http import inbox as inboxes
 from undosend.doors.http.base import Handler, NotFound
+from undosend.doors.http.framing import heed_close, read_target
 from undosend.doors.http.keys import KeyDesk, key_routes
 from undosend.doors.http.limits import Limits
 from undosend.doors.http.mail import Desk
@@ -198,7 +199,9 @@ class Door(Application):
         self._public = public_url.split("://", 1) if public_url else None
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """Let the links we write start with the public address."""
+        """Find out what is asked for, and let the links we write start with the public address."""
+        heed_close(request)
+        read_target(request)
         if self._public:
             request.protocol, request.host = self._public
         return super().find_handler(request, **kwargs)

@@ -47,8 +47,8 @@ def _described(value: Any) -> Any:
 
 def _some(value: Any) -> Any:
     if value == []:
-        raise PydanticCustomError("missing", "Name a type, or give null for all of them.")
-    return value[: len(TYPES) + 1] if isinstance(value, list) else value
+        raise PydanticCustomError("out_of_range", "Name a type, or give null for all of them.")
+    return value
 
 
 Types = Annotated[

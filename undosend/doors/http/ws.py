@@ -29,6 +29,7 @@ from undosend.domain.errors import (
 )
 from undosend.domain.ids import EMAIL_ID
 from undosend.domain.origins import place_of
+from undosend.doors.http.base import loggable
 from undosend.doors.http.frames import Frames
 from undosend.doors.http.handshake import must_be_websocket
 from undosend.doors.http.mail import Desk, MailHandler
@@ -188,7 +189,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
         return self._is_ours(origin) or origin in self._origins
 
     def _is_ours(self, origin: str) -> bool:
-        ours = {self.request.host.lower(), self.request.headers.get("Host", "").lower()}
+        host = self.request.host.partition("/")[0]  # the public address may have a path
+        ours = {host.lower(), self.request.headers.get("Host", "").lower()}
         return (place_of(origin) or "/").lower() in ours
 
     def _leave(self) -> None:
@@ -205,7 +207,8 @@ class SocketHandler(MailHandler, WebSocketHandler):
         try:
             message = message_of(value)
             if isinstance(message, Act):
-                path = f"/v1/emails/{message.email_id}/{message.type.replace('_', '-')}"
+                act = message.type.replace("_", "-")
+                path = loggable(f"/v1/emails/{message.email_id}/{act}")
             answer = await self._obey(message)
         except UndosendError as error:
             shown = problem(error, base_url=self.base_url, instance=path)
