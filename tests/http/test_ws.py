@@ -461,7 +461,7 @@ async def test_who_does_not_answer_a_ping_is_hung_up_on(
 
 
 async def test_who_answers_pings_stays(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer may take as long as the next ping; one of them is looked for before that is sent."""
+    """Before the second ping it is asked whether the first was answered."""
     monkeypatch.setattr(ws, "PING_SECONDS", 1)
     pongs: asyncio.Queue[bytes] = asyncio.Queue()
     monkeypatch.setattr(ws.SocketHandler, "on_pong", lambda _, data: pongs.put_nowait(data))
