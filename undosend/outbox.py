@@ -8,6 +8,7 @@ starts over when somebody was faster.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -150,12 +151,16 @@ class Outbox(Reading):
             InvalidEmail, RateLimited: all_or_none, and one cannot be taken; Draining, StorageLow,
                 Overloaded, Unavailable.
         """
-        self.admit()
         now = self._clock.now()
-        answers = [
-            one if isinstance(one, UndosendError) else self._new(account, one, now, place)
-            for place, one in enumerate(submissions)
-        ]
+        answers: list[Email | UndosendError] = []
+        for place, one in enumerate(submissions):
+            if place:
+                await asyncio.sleep(0)  # to judge a hundred emails' addresses may take seconds
+            if isinstance(one, Submission):
+                answers.append(self._new(account, one, now, place))
+            else:
+                answers.append(one)
+        self.admit()
         if all_or_none and (refused := refusal_of_all(answers)):
             raise refused
         answers = counted(answers, quota, all_or_none=all_or_none)

@@ -385,12 +385,16 @@ async def test_a_name_that_dotnet_writes_in_its_two_ways_is_that_name(
         assert [file["filename"] for file in answer.json["data"]] == [name]
 
 
+@pytest.mark.parametrize("key", [{}, {"Idempotency_Key": "k"}], ids=["", "with a key"])
 @pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
-async def test_a_compressed_form_is_not_taken(service: Service, encoding: str) -> None:
+@pytest.mark.parametrize("body", [form(part(b"x", "a")), b"\x1f\x8b"], ids=["a form", "none"])
+async def test_a_compressed_form_is_not_taken(
+    service: Service, body: bytes, encoding: str, key: dict[str, str]
+) -> None:
     email_id = await stages.draft(service)
-    told = {"Content_Type": FORM, "Content_Encoding": encoding}
+    told = {"Content_Type": FORM, "Content_Encoding": encoding} | key
 
-    answer = await service.post(files_of(email_id), form(part(b"x", "a")), **told)
+    answer = await service.post(files_of(email_id), body, **told)
 
     assert answer.problem == "unsupported_media_type"
 
@@ -520,14 +524,18 @@ async def test_nothing_is_attached_to_nothing(service: Service) -> None:
     assert problem["code"] == "not_found"
 
 
+@pytest.mark.parametrize("key", ["", "Idempotency-Key: k\r\n"], ids=["", "with a key"])
 @pytest.mark.parametrize("kind", ["application/pdf", FORM])
-async def test_a_file_that_grows_over_its_limit_is_refused(service: Service, kind: str) -> None:
+@pytest.mark.parametrize("over", [1, 2**19])
+async def test_a_file_that_grows_over_its_limit_is_refused(
+    service: Service, kind: str, over: int, key: str
+) -> None:
     email_id = await stages.draft(service)
-    octets = bytes(FILE_LIMIT + 1)
+    octets = bytes(FILE_LIMIT + over)
     body = octets if kind != FORM else form(part(octets, "a"))
     head = (
         f"POST {files_of(email_id)}{'' if kind == FORM else NAMED} HTTP/1.1\r\nHost: localhost\r\n"
-        f"Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        f"Content-Type: {kind}\r\n{key}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
 
     async with connected(service) as (reader, writer):

@@ -336,6 +336,30 @@ async def test_a_replay_asks_for_no_version(stored: Service) -> None:
     assert (first.status, again.status, replayed(again)) == (202, 202, True)
 
 
+async def test_a_body_that_is_not_taken_is_no_repeat(service: Service) -> None:
+    first = await keyed(service)
+
+    answer = await service.post(
+        "/v1/emails", letter(delay_seconds=60), Idempotency_Key="k", Content_Encoding="gzip"
+    )
+
+    assert first.status == 202
+    assert answer.problem == "unsupported_media_type"
+
+
+async def test_a_body_that_is_too_large_is_no_repeat_of_one_that_was_not_there(
+    service: Service,
+) -> None:
+    path = f"/v1/emails/{await stages.draft(service)}/send"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: k\r\nConnection: close\r\n"
+    much = b"%x\r\n%s\r\n0\r\n\r\n" % (100_000, bytes(100_000))
+
+    sent = await said(service, f"{head}Content-Length: 0\r\n\r\n".encode())
+    answer = await said(service, f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + much)
+
+    assert (status(sent), status(answer)) == (202, 413)
+
+
 async def test_a_send_that_was_refused_is_tried_anew(stored: Service) -> None:
     email_id = await stages.held(stored)
     refused = await keyed(stored, path=f"/{email_id}/send", body={})

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 
 from tests.http.service import Answer, Service, encoded, letter
+from undosend.domain.errors import InvalidEmail
+from undosend.doors.http.judging import validated
+from undosend.doors.http.payloads import EmailIn
 
 JSON = {"Content-Type": "application/json"}
 
@@ -144,6 +148,9 @@ async def test_32_levels_are_read(service: Service) -> None:
 CROWDS = {
     "numbers": b'{"to": [' + b"1," * 4_000_000 + b"1]}",
     "fractions": b'{"attachments": [{"content": [' + b"0.0," * 500_000 + b"1.0]}]}",
+    # Mistakes that are found one behind the other, beside a file of numbers.
+    "fractions among mistakes": b'{"draft": true, "delay_seconds": 5, "x": 0, "to": [[0]], '
+    b'"attachments": [{"filename": "f", "content": [' + b"1.0," * 1_048_575 + b"1.0]}]}",
     "fractions of many digits": b"[" + b"1.0000000000000000000," * 500_000 + b"1]",
     "objects": b"[" + b"{}," * 3_000_000 + b"{}]",
     "brackets without commas": b"[]" * 6_000_000,
@@ -169,6 +176,23 @@ async def test_no_body_holds_the_others_up(service: Service, body: bytes) -> Non
 
     assert answer.status in {400, 422}
     assert time.process_time() - began < 1.5  # of both sides, and of this test
+
+
+class Numbers(list[float]):
+    """A file's octets as some clients send them: a million numbers."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise AssertionError("They are copied one by one.")
+
+
+def test_no_file_is_copied_for_the_sake_of_what_is_wrong_beside_it() -> None:
+    body = {"x": 0, "attachments": [{"filename": "f", "content": Numbers([1.0]), "x": 0}]}
+
+    with pytest.raises(InvalidEmail) as refused:
+        validated(EmailIn, body)
+
+    assert [error.pointer for error in refused.value.errors] == ["/attachments/0/x", "/x"]
+    assert "x" in body
 
 
 async def test_a_large_but_honest_body_is_read(service: Service) -> None:

@@ -116,7 +116,10 @@ async def test_where_nothing_is_nothing_is_found_by_any_method(
 
 
 async def test_a_path_that_is_no_utf_8_is_refused(service: Service) -> None:
-    assert (await service.get("/v1/emails/%ff")).problem == "bad_parameter"
+    answer = await service.get("/v1/emails/%ff")
+
+    assert answer.problem == "bad_parameter"
+    assert answer.json["detail"].startswith("The path is not UTF-8")
 
 
 @pytest.mark.parametrize(

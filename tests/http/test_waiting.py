@@ -241,6 +241,8 @@ async def test_nobody_waits_for_longer_than_a_minute(patient: Patient, wish: str
         "wait=20, respond-async",
         "wait=soon, wait=20",
         "return=minimal,wait=020",
+        'why="wait=5, wait=6", wait=20',
+        'why="a \\" , wait=5", wait=20; x="wait=6, y"',
     ],
 )
 async def test_the_wish_may_be_written_as_the_standard_allows(patient: Patient, wish: str) -> None:
@@ -266,6 +268,11 @@ async def test_the_wish_may_be_written_as_the_standard_allows(patient: Patient, 
         "wait=٣",
         "",
         ";,=",
+        'wait="5',
+        'wait=5"',
+        'why="because, wait=5, or not"',
+        'why="because, wait=5',
+        'why="\\", wait=5"',
     ],
 )
 async def test_a_wish_that_nobody_understands_is_none(patient: Patient, wish: str) -> None:

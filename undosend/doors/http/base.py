@@ -215,6 +215,16 @@ class Handler(Outgoing):
         for name, value in (self.meter.fields() if self.meter else {}).items():
             self.set_header(name, value)
 
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002 - paths only
+        """Return a part of the path as text."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            detail = (
+                "The path is not UTF-8 where it has percent signs; ids are as an answer gave them."
+            )
+            raise BadRequest("bad_parameter", detail) from None
+
     def values(self, name: str) -> list[str]:
         """Return every value of the query parameter, exactly as it was given."""
         # Not by get_query_arguments, which puts spaces for control characters.

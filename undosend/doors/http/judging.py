@@ -8,7 +8,6 @@ same, so that the author of the body hears of everything together.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -86,9 +85,8 @@ def validated(
         if () in places or not seen.isdisjoint(places):  # no object, or nothing helps
             raise InvalidEmail(wrong)
         seen.update(places)
-        judged = deepcopy(judged)
         for place, mistake in places.items():
-            _make_harmless(judged, place, unknown=mistake == "extra_forbidden")
+            judged = _harmless(judged, place, unknown=mistake == "extra_forbidden")
     if wrong:
         raise InvalidEmail([*wrong, *rules(given)])
     return given
@@ -122,16 +120,23 @@ def _place(detail: Mapping[str, Any], body: Any) -> Place:
     return tuple(place)
 
 
-def _make_harmless(body: Any, place: Place, *, unknown: bool) -> None:
-    *way, last = place
-    for part in way:
-        body = body[part]
-    if isinstance(last, int):
-        body[last] = _HARMLESS_ENTRIES.get(str(way[-1]), _NOBODY)
-    elif last in _HARMLESS and not unknown:
-        body[last] = _HARMLESS[last]
+def _harmless(body: Any, place: Place, *, unknown: bool, within: str = "") -> Any:
+    """Return the body with something harmless at the place; only the way there is copied.
+
+    A body may hold a million numbers, and a copy of all of them would keep others waiting.
+    """
+    part, *way = place
+    copy = body.copy()
+    if way:
+        around = part if isinstance(part, str) else within
+        copy[part] = _harmless(body[part], tuple(way), unknown=unknown, within=around)
+    elif isinstance(part, int):
+        copy[part] = _HARMLESS_ENTRIES.get(within, _NOBODY)
+    elif part in _HARMLESS and not unknown:
+        copy[part] = _HARMLESS[part]
     else:
-        body.pop(last, None)
+        copy.pop(part, None)
+    return copy
 
 
 def escaped(part: str | int) -> str:

@@ -98,6 +98,7 @@ class MailHandler(Handler):
         if len(keys) > 1:
             raise BadRequest("bad_parameter", "Idempotency-Key is there more than once.")
         key, scope = key_of(keys[0]), f"{self.request.method} {self.request.path}"
+        self.whole()  # of a body that was cut off the hash is that of another, or of none
         async with self.desk.once.turn(self.account, scope, key, self.fingerprint()) as turn:
             yield turn
 

@@ -119,11 +119,11 @@ def _bytes(value: Any) -> bytes:
         case list(numbers) | {"type": "Buffer", "data": list(numbers)} if (
             isinstance(value, list) or len(value) == 2
         ):
-            listed = list(map(whole, numbers)) if float in set(map(type, numbers)) else numbers
-            if not _is_octets(listed):
+            octets = _octets(numbers)
+            if octets is None:
                 detail = "A list of numbers must be octets, from 0 to 255 each."
                 raise _wrong("invalid_type", detail)
-            return bytes(listed)
+            return octets
     if not isinstance(value, str):
         raise _wrong("invalid_type", "Give the file's bytes as base64 text.")
     try:
@@ -145,13 +145,18 @@ def _is_canonical(text: str, octets: bytes) -> bool:
     return len(text) == 4 * -(-len(octets) // 3) and (not left or text[-4:].encode() == last)
 
 
-def _is_octets(numbers: list[Any]) -> bool:
+def _octets(numbers: list[Any]) -> bytes | None:
+    """Return the octets that the numbers are, 30.0 as 30; None where one is none.
+
+    There may be a million: no step takes them one by one in Python.
+    """
     # A bool is an int to bytes(), and not to us.
-    return (
-        set(map(type, numbers)) <= {int}
-        and min(numbers, default=0) >= 0
-        and (max(numbers, default=0) <= 255)
-    )
+    if not set(map(type, numbers)) <= {int, float}:
+        return None
+    if min(numbers, default=0) < 0 or max(numbers, default=0) > 255:
+        return None
+    octets = bytes(map(int, numbers))
+    return octets if list(octets) == numbers else None
 
 
 def _message_id(value: Any) -> str:

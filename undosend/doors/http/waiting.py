@@ -11,7 +11,9 @@ from undosend.domain.clock import Clock
 LONGEST = 60
 """Seconds after which a client has to ask again, whatever it prefers."""
 
-_WAIT = re.compile(r'\s*wait\s*=\s*"?([0-9]+)"?\s*(?:;.*)?', re.IGNORECASE)
+_WAIT = re.compile(r'\s*wait\s*=\s*(?:([0-9]+)|"([0-9]+)")\s*(?:;.*)?', re.IGNORECASE)
+# A comma in double quotes parts nothing; quotes without an end go as far as the header does.
+_PREFERENCE = re.compile(r'(?:[^",]++|"(?:[^"\\]++|\\.)*+"?)++')
 
 
 def preferred_wait(headers: Iterable[str]) -> int | None:
@@ -19,9 +21,9 @@ def preferred_wait(headers: Iterable[str]) -> int | None:
 
     A preference that cannot be understood is none (RFC 7240 §2).
     """
-    for preference in ",".join(headers).split(","):
+    for preference in _PREFERENCE.findall(",".join(headers)):
         if match := _WAIT.fullmatch(preference):
-            digits = match[1].lstrip("0")
+            digits = (match[1] or match[2]).lstrip("0")
             return LONGEST if len(digits) > len(str(LONGEST)) else min(int(digits or 0), LONGEST)
     return None
 
