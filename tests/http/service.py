@@ -119,7 +119,7 @@ class Answer:
     @property
     def errors(self) -> list[tuple[str, str]]:
         """Return pointer and code of each field error, sorted."""
-        assert self.problem in {"invalid_email", "invalid_webhook"}
+        assert self.problem in {"invalid_email", "invalid_key", "invalid_webhook"}
         assert all(error["detail"] for error in self.json["errors"])
         return sorted((error["pointer"], error["code"]) for error in self.json["errors"])
 

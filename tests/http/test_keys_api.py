@@ -258,6 +258,7 @@ async def test_a_body_that_is_no_object_is_refused(admin: Holder, body: Any) -> 
 async def test_a_bad_overlap_is_refused_and_nothing_is_made(admin: Holder, seconds: Any) -> None:
     answer = await admin.call("POST", f"/v1/keys/{admin.id}/rotate", {"overlap_seconds": seconds})
 
+    assert answer.problem == "invalid_key"
     assert [pointer for pointer, _ in answer.errors] == ["/overlap_seconds"]
     assert len(admin.service.keyring.listed(None)) == 1
 

@@ -106,7 +106,8 @@ async def test_what_is_no_key_does_not_sign_in(locked: Service, key: str) -> Non
 async def test_what_is_wrong_with_a_sign_in_is_told_once(
     locked: Service, body: dict[str, str | None], code: str
 ) -> None:
-    assert (await locked.post("/v1/session", body)).errors == [("/key", code)]
+    answer = await locked.post("/v1/session", body)
+    assert (answer.problem, answer.errors) == ("invalid_key", [("/key", code)])
 
 
 async def test_who_guesses_keys_at_the_sign_in_is_slowed_down(locked: Service) -> None:

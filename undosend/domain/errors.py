@@ -114,6 +114,12 @@ class Invalid(UndosendError):
         super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in self.errors))
 
 
+class InvalidKey(Invalid):
+    """The key, or a token of it, cannot be made or taken as asked."""
+
+    code = "invalid_key"
+
+
 class InvalidWebhook(Invalid):
     """The webhook cannot be made or changed like this."""
 

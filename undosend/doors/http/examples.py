@@ -18,6 +18,7 @@ from undosend.domain.errors import (
     Forbidden,
     InsufficientScope,
     InvalidEmail,
+    InvalidKey,
     InvalidWebhook,
     KeyEnded,
     Overloaded,
@@ -150,6 +151,12 @@ EXAMPLES: Mapping[str, tuple[UndosendError, str]] = {
             ]
         ),
         _EMAILS,
+    ),
+    "invalid_key": (
+        InvalidKey(
+            [FieldError("/scopes/1", "invalid_scope", "The scopes are send, read, undo, admin.")]
+        ),
+        "/v1/keys",
     ),
     "invalid_webhook": (
         InvalidWebhook(

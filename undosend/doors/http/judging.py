@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from undosend.domain.errors import ERROR_LIMIT, FieldError, InvalidEmail
+from undosend.domain.errors import ERROR_LIMIT, FieldError, Invalid, InvalidEmail
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Place = tuple[str | int, ...]
@@ -58,6 +58,7 @@ def validated(
     model: type[AnyModel],
     value: Any,
     rules: Callable[[AnyModel], Sequence[FieldError]] = lambda _: (),
+    refusal: type[Invalid] = InvalidEmail,
 ) -> AnyModel:
     """Return the value as a model.
 
@@ -65,7 +66,7 @@ def validated(
     the answer lists both. (Where shapes are right the outbox asks by itself.)
 
     Raises:
-        InvalidEmail: with everything that is wrong, or with the first of very much.
+        refusal: with everything that is wrong, or with the first of very much.
     """
     wrong: list[FieldError] = []
     seen: set[Place] = set()
@@ -78,17 +79,17 @@ def validated(
         else:
             break
         if len(details) > ERROR_LIMIT:
-            raise InvalidEmail([_field_error(one, judged) for one in details[:ERROR_LIMIT]])
+            raise refusal([_field_error(one, judged) for one in details[:ERROR_LIMIT]])
         new = [detail for detail in details if _place(detail, judged) not in seen]
         wrong += [_field_error(detail, judged) for detail in new]
         places = {_place(detail, judged): detail["type"] for detail in details}
         if () in places or not seen.isdisjoint(places):  # no object, or nothing helps
-            raise InvalidEmail(wrong)
+            raise refusal(wrong)
         seen.update(places)
         for place, mistake in places.items():
             judged = _harmless(judged, place, unknown=mistake == "extra_forbidden")
     if wrong:
-        raise InvalidEmail([*wrong, *rules(given)])
+        raise refusal([*wrong, *rules(given)])
     return given
 
 

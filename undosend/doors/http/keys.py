@@ -12,7 +12,7 @@ from tornado.web import url
 from undosend.domain.access import Scope
 from undosend.domain.clock import SECOND, Clock, rfc3339
 from undosend.domain.email import NEVER
-from undosend.domain.errors import Forbidden, InvalidEmail
+from undosend.domain.errors import Forbidden, InvalidKey
 from undosend.domain.keys import Key
 from undosend.doors.http.answers import listing
 from undosend.doors.http.base import Handler
@@ -116,9 +116,9 @@ class KeysHandler(KeyHandler):
             raise BadRequest("bad_parameter", "The account stands in the body of this call.")
         now, own = self.desk.clock.now(), self.own
         rules = what_else(now, own, operator=self.desk.operator)
-        given = validated(KeyIn, self.json_body(), rules)
+        given = validated(KeyIn, self.json_body(), rules, InvalidKey)
         if wrong := rules(given):
-            raise InvalidEmail(wrong)
+            raise InvalidKey(wrong)
         self.made(*await self.keyring.create(given.wish(now, self.account, own)))
 
 
@@ -135,7 +135,7 @@ class RotateKeyHandler(KeyHandler):
 
     async def post(self, key_id: str) -> None:
         """Make one like it, in whose place it stays good for a while."""
-        given = validated(KeyRotationIn, self.json_body(optional=True))
+        given = validated(KeyRotationIn, self.json_body(optional=True), refusal=InvalidKey)
         own, old = self.own, self.keyring.get(self.whose, key_id)
         if own and exceeds(own, old, self.desk.usual):
             raise Forbidden("That key may do more than the one that asks: let the operator do it.")

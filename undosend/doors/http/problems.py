@@ -220,6 +220,14 @@ KINDS: Mapping[str, Kind] = {
         "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
         "and a sentence. Mend all of it and repeat the request.",
     ),
+    "invalid_key": Kind(
+        422,
+        "The key or token cannot be made or taken as asked",
+        "The request could be read, but something in it is missing, unknown or not allowed. "
+        "Nothing was made or changed.",
+        "The member errors lists everything that is wrong: a JSON pointer to the field, a code "
+        "and a sentence. Mend all of it and repeat the request.",
+    ),
     "invalid_webhook": Kind(
         422,
         "The webhook cannot be taken as it is",
@@ -309,6 +317,7 @@ _NAMES = {
     "invalid_email": "validation_error",
     "unauthorized": "missing_api_key",
     "insufficient_scope": "restricted_api_key",
+    "invalid_key": "validation_error",
     "invalid_webhook": "validation_error",
     "malformed_json": "validation_error",
     "bad_parameter": "validation_error",

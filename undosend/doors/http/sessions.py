@@ -12,7 +12,7 @@ from typing import Any
 
 from undosend.domain.access import WHOLE, Caller, Scope
 from undosend.domain.clock import SECOND
-from undosend.domain.errors import Unauthorized
+from undosend.domain.errors import InvalidKey, Unauthorized
 from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import Desk, MailHandler
 from undosend.doors.http.payloads import SessionIn
@@ -43,7 +43,7 @@ class SessionHandler(MailHandler):
 
     def post(self) -> None:
         """Sign in with a key; tokens are for pages of others."""
-        given = validated(SessionIn, self.json_body())
+        given = validated(SessionIn, self.json_body(), refusal=InvalidKey)
         porter = self._porter
         if porter is None or not porter.keyring.required:
             self._show(Caller())

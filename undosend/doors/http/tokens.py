@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from undosend.domain.access import WHOLE, Limit, Scope
 from undosend.domain.clock import SECOND, rfc3339
-from undosend.domain.errors import FieldError, Forbidden, InsufficientScope, InvalidEmail
+from undosend.domain.errors import FieldError, Forbidden, InsufficientScope, InvalidKey
 from undosend.domain.ids import EMAIL_ID
 from undosend.doors.http.judging import validated
 from undosend.doors.http.mail import MailHandler
@@ -56,9 +56,9 @@ class TokensHandler(MailHandler):
         caller = self.caller
         if caller.limit != WHOLE:
             raise Forbidden("A token cannot make another one: ask with the key it comes from.")
-        given = validated(TokenIn, self.json_body(optional=True), _what_else)
+        given = validated(TokenIn, self.json_body(optional=True), _what_else, InvalidKey)
         if wrong := [*_for_whom(given), *_what_else(given)]:
-            raise InvalidEmail(wrong)
+            raise InvalidKey(wrong)
         scopes = frozenset(map(Scope, given.scopes))
         for lacking in sorted(scopes - caller.scopes):
             raise InsufficientScope(lacking)

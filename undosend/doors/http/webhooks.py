@@ -15,12 +15,7 @@ from tornado.web import url
 from undosend.domain.access import Scope
 from undosend.domain.clock import Clock, rfc3339
 from undosend.domain.email import NEVER
-from undosend.domain.errors import (
-    DeliveryNotFound,
-    InvalidEmail,
-    InvalidWebhook,
-    WebhookNotFound,
-)
+from undosend.domain.errors import DeliveryNotFound, InvalidWebhook, WebhookNotFound
 from undosend.doors.http import answers
 from undosend.doors.http.base import Handler
 from undosend.doors.http.judging import validated
@@ -142,8 +137,8 @@ class WebhookHandler(Handler):
     def wish(self, model: type[AnyModel]) -> Wish:
         """Return what the body asks for. Raises InvalidWebhook."""
         try:
-            given = validated(model, self.json_body())
-        except InvalidEmail as error:
+            given = validated(model, self.json_body(), refusal=InvalidWebhook)
+        except InvalidWebhook as error:
             # What is of a wrong type is judged once more without it, as missing: say the first.
             first = {wrong.pointer: wrong for wrong in reversed(error.errors)}
             raise InvalidWebhook([w for w in error.errors if first[w.pointer] is w]) from None
