@@ -50,6 +50,7 @@ _CODES = {
         "This takes 1 to 256 ASCII letters, digits, underscores and hyphens.",
     ),
     "string_too_short": ("missing", "This is empty."),
+    "no_types": ("missing", "Name a type, or give null for all of them."),
     "string_too_long": ("too_long", "This must have {max_length} characters or fewer."),
     "string_unicode": ("invalid_text", "This holds a lone surrogate, which is no text."),
 }

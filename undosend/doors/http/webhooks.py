@@ -47,7 +47,7 @@ def _described(value: Any) -> Any:
 
 def _some(value: Any) -> Any:
     if value == []:
-        raise PydanticCustomError("missing", "Name a type, or give null for all of them.")
+        raise PydanticCustomError("no_types", "There is no type.")
     return value[: len(TYPES) + 1] if isinstance(value, list) else value
 
 
@@ -288,6 +288,7 @@ def shown(endpoint: Endpoint, now: int, *, secret: bool = False) -> dict[str, An
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
         "failing_since": _time(endpoint.failing_since),
+        "resting_until": _time(endpoint.rest_until if endpoint.rest_until > now else None),
         "disabled_at": _time(endpoint.disabled_at),
         "disabled_reason": endpoint.disabled_reason,
     }
