@@ -20,10 +20,12 @@ from tests.http.live import Talker, listening, talking
 from tests.http.service import Service, serving
 from tests.test_openapi import COMPONENTS as SHARED
 from tests.test_openapi import read_strictly
+from undosend.domain.access import Scope
 from undosend.domain.ids import new_id
 from undosend.domain.told import Logged
 from undosend.doors.http.messages import _KINDS, message_of
 from undosend.hub import Hub
+from undosend.keyring import Wish
 from undosend.settings import data
 from undosend.spool.memory import MemorySpool
 from undosend.webhooks.message import announced, body_of, of_endpoint
@@ -193,6 +195,17 @@ async def test_what_is_said_over_a_websocket_is_described(service: Service) -> N
 
     described = {r["$ref"] for r in DOCUMENT["operations"]["answer"]["messages"]}
     assert {name.rpartition("/")[2] for name in described} == said
+
+
+async def test_what_is_answered_to_who_may_not_read_is_described(service: Service) -> None:
+    email_id = await stages.held(service)
+    _, secret = await service.keyring.create(Wish("x", scopes=frozenset({Scope.UNDO})))
+    async with talking(service.url, headers={"Authorization": f"Bearer {secret}"}) as talker:
+        await hear(talker, 1)
+        answer = await talker.asked(type="undo", email_id=email_id)
+
+    fits(answer, "result")
+    assert "subject" not in answer["email"]
 
 
 async def test_what_is_posted_to_webhooks_is_described(service: Service) -> None:

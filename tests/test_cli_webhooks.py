@@ -137,6 +137,17 @@ def test_what_was_sent_is_listed_and_sent_once_more(run: Run) -> None:
     assert "has no delivery" in run("redeliver", webhook["id"], unknown).stderr
 
 
+def test_a_list_that_goes_on_says_how_to_see_the_rest(run: Run) -> None:
+    webhook = made(run)
+    sent = [run("test", webhook["id"]).stdout.split()[0] for _ in range(2)]
+
+    first = run("deliveries", webhook["id"], "--limit", "1")
+    assert first.stdout.split("\t")[0] == sent[1]
+    assert first.stderr == f"There are more: --after {sent[1]}\n"
+    rest = run("deliveries", webhook["id"], "--limit", "1", "--after", sent[1])
+    assert (rest.stdout.split("\t")[0], rest.stderr) == (sent[0], "")
+
+
 def test_a_name_with_a_slash_leads_nowhere_else(run: Run) -> None:
     made(run)
 

@@ -110,17 +110,18 @@ def test(*, webhook_id: str, **given: Any) -> None:
         click.Option(
             ["--limit"], type=click.IntRange(1, 100), default=20, help="How many at most."
         ),
+        click.Option(["--after"], type=WORD, help="Those that come after this one."),
         _JSON,
         *_common(),
     ]
 )
-def deliveries(
-    *, webhook_id: str, status: str | None, limit: int, as_json: bool, **given: Any
-) -> None:
+def deliveries(*, webhook_id: str, limit: int, as_json: bool, **given: Any) -> None:
     """List what was told to it or is to be, newest first."""
-    query = {"limit": str(limit), **({"status": status} if status else {})}
+    query = {"limit": str(limit), **_said(given, "status", "after")}
     listing = _ask(given, "GET", f"{_path(webhook_id)}/deliveries", query=query)
     _print_list(listing, _TOLD, "There is none.", as_json=as_json)
+    if listing["has_more"]:
+        click.echo(f"There are more: --after {listing['after']}", err=True)
 
 
 @webhooks.command(

@@ -276,6 +276,8 @@ async def test_a_deleted_email_is_gone_and_its_history_is_not(store: Store) -> N
     history = await store.spool.history(ACCOUNT, email.row.id)
     assert [line.type for line in history] == ["email.held", "email.deleted"]
     assert [line.at for line in history] == [email.row.updated_at, NOW + 7]
+    held, deleted = history
+    assert deleted.version == held.version + 1, "who goes by the version must notice"
     assert list(history) == store.heard
 
 

@@ -10,7 +10,10 @@ import pytest
 
 from tests.http.service import Service
 from undosend.domain.access import EVERY, Scope
+from undosend.domain.clock import SECOND, rfc3339
+from undosend.doors.http.webhooks import shown
 from undosend.keyring import Wish
+from undosend.webhooks.port import Endpoint, Secret
 
 URL = "https://hooks.example.com/undosend"
 
@@ -91,6 +94,14 @@ async def test_a_list_of_no_types_is_not_called_missing(service: Service) -> Non
 
     [error] = answer.json["errors"]
     assert error["detail"] == "Name a type, or give null for all of them."
+
+
+def test_a_webhook_that_asked_for_rest_says_how_long_it_gets_nothing() -> None:
+    at = 1_800_000_000 * SECOND
+    resting = Endpoint("wh_1", "acme", URL, "", (), (Secret("whsec_"),), 1, 1, rest_until=at)
+
+    assert shown(resting, at - 1)["resting_until"] == rfc3339(at)
+    assert shown(resting, at)["resting_until"] is None
 
 
 async def test_a_body_of_a_megabyte_is_too_large(service: Service) -> None:

@@ -87,6 +87,20 @@ async def test_to_enable_forgets_what_was_held_against_it() -> None:
     assert (off.disabled_at, off.disabled_reason) == (scene.clock.now(), Reason.CLIENT)
 
 
+async def test_another_url_is_another_receiver_and_nothing_is_held_against_it() -> None:
+    scene = Scene()
+    admin = office(scene)
+    rest_until = scene.clock.now() + 9
+    failing = await scene.endpoint(failing_since=1, failed_at=2, rest_until=rest_until)
+    gone = await scene.endpoint(disabled_at=3, disabled_reason=Reason.GONE)
+
+    same = await admin.update(ACCOUNT, failing.id, Wish(failing.url, description="two"))
+    assert (same.failing_since, same.rest_until) == (1, rest_until)
+    moved = await admin.update(ACCOUNT, failing.id, Wish(URL))
+    assert (moved.failing_since, moved.failed_at, moved.rest_until) == (None, None, 0)
+    assert (await admin.update(ACCOUNT, gone.id, Wish(URL))).disabled_reason is Reason.GONE
+
+
 async def test_to_disable_again_keeps_the_first_reason() -> None:
     scene = Scene()
     gone = await scene.endpoint(disabled_at=3, disabled_reason=Reason.GONE)

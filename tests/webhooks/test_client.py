@@ -27,7 +27,8 @@ NAMES = Names(receiver_example=[["127.0.0.1"]])
 
 
 async def post(url: str, *, guard: Guard = LOCAL, lookup: Lookup = NAMES, **given: Any) -> Outcome:
-    sender = HttpSender(guard, lookup, clock=ManualClock(), most=4, agent="undosend/test", **given)
+    given.setdefault("clock", ManualClock())
+    sender = HttpSender(guard, lookup, most=4, agent="undosend/test", **given)
     try:
         return await sender.send(Request(url, HEADERS, b'{"type":"email.sent"}'))
     finally:
@@ -287,6 +288,16 @@ async def test_it_may_ask_for_rest(code: int, header: str, seconds: int | None) 
         outcome = await post(at(receiver))
 
     assert outcome == Outcome(Result.REFUSED, code, f"It said {code}.", seconds)
+
+
+async def test_rest_until_an_instant_ends_no_sooner() -> None:
+    clock = ManualClock()
+    until = formatdate(clock.now() / SECOND + 90, usegmt=True)
+    clock.advance(0.7)
+    async with receiving(status("503 Later", f"Retry-After: {until}")) as receiver:
+        outcome = await post(at(receiver), clock=clock)
+
+    assert outcome.retry_after == 90
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 500, 502, 300, 304, 100, 600])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -263,8 +264,6 @@ async def test_what_waits_for_a_disabled_endpoint_goes_on_when_it_is_enabled() -
 
 
 def _disabled(at: int | None):  # type: ignore[no-untyped-def]  # noqa: ANN202 - an Edit
-    from dataclasses import replace  # noqa: PLC0415
-
     reason = None if at is None else Reason.CLIENT
     return lambda one: replace(one, disabled_at=at, disabled_reason=reason)
 
@@ -298,6 +297,36 @@ async def test_who_asks_for_rest_gets_nothing_at_all_meanwhile() -> None:
     scene.sender.says[BAD] = lambda _: WELL
     await scene.deliver()
     assert len(scene.sender.sent) == 3
+
+
+async def test_a_failure_that_asks_for_no_rest_ends_none_that_was_asked_for() -> None:
+    scene = Scene()
+    endpoint = await scene.endpoint("bad")
+    rests = iter([60, None])
+    scene.sender.says[BAD] = lambda _: Outcome(Result.REFUSED, 503, "It said 503.", next(rests))
+    await scene.hold(2)
+
+    await scene.deliver()
+
+    assert len(scene.sender.sent) == 2
+    assert (await scene.now(endpoint)).rest_until == scene.clock.now() + 60 * SECOND
+
+
+async def test_what_the_old_url_says_late_is_not_held_against_the_new_one() -> None:
+    scene = Scene()
+    endpoint = await scene.endpoint("bad")
+    scene.sender.says[BAD] = lambda _: GONE
+    scene.sender.hang(BAD)
+    await scene.hold()
+    await scene.deliverer.run_once()
+    await until(lambda: scene.sender.running_at(BAD) == 1)
+    await scene.webhooks.change(ACCOUNT, endpoint.id, lambda one: replace(one, url=GOOD))
+
+    scene.sender.let_go(BAD)
+    await scene.deliverer.idle()
+
+    stands = await scene.now(endpoint)
+    assert (stands.disabled_at, stands.failing_since) == (None, None)
 
 
 async def test_days_of_nothing_but_failure_disable_an_endpoint() -> None:

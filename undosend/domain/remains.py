@@ -29,6 +29,11 @@ def bare(row: Row) -> Row:
     return replace(row, sender=None, trouble=numbers(row.trouble))
 
 
+def as_deleted(row: Row, at: int) -> Row:
+    """Return what is told of the row of a deleted email: a version that comes after all it had."""
+    return replace(bare(row), version=row.version + 1, updated_at=at)
+
+
 def nameless(people: Iterable[Recipient]) -> tuple[Recipient, ...]:
     """Return what became of the recipients, without saying who they are."""
     return tuple(Recipient("", one.delivery, one.code, numbers(one.reply)) for one in people)

@@ -42,7 +42,7 @@ from undosend.domain.lifecycle import (
 )
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
-from undosend.domain.remains import bare, without_content
+from undosend.domain.remains import as_deleted, without_content
 from undosend.domain.terms import terms_of
 from undosend.domain.told import Logged, Told, Topic, line_of, unquoted
 from undosend.spool.port import NOTHING, Agenda, Lease, Listing, New, Page, Receipt, Rewrite, within
@@ -99,8 +99,7 @@ class MemorySpool:
             kept = (f for f in self._files[row.id] if f.attachment.id not in rewrite.dropped)
             self._files[row.id] = (*kept, *rewrite.files)
         self._keep(rewrite.receipt)
-        left = bare(row) if change.event is Event.DELETE else row
-        row_then = replace(left, updated_at=change.at)
+        row_then = as_deleted(row, change.at) if change.event is Event.DELETE else row
         self._tell(row_then, told(change.event, row.state), rewrite.results)
         return row
 

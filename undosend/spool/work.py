@@ -16,7 +16,7 @@ from undosend.domain.errors import EmailNotFound, UndosendError
 from undosend.domain.lifecycle import DRAFTED, HELD, covered, repeats, told
 from undosend.domain.quarantine import together
 from undosend.domain.refusals import refusal
-from undosend.domain.remains import bare
+from undosend.domain.remains import as_deleted
 from undosend.domain.terms import terms_of
 from undosend.spool.documents import (
     addressed_values,
@@ -84,9 +84,8 @@ class Work:
         await self._rewrite(session, done)
         for change, rewrite in wishes:
             if row := changed.get(change.email_id):
-                # A deleted row comes back as it last was, so its time is not the deletion's.
-                left = bare(row) if event is Event.DELETE else row
-                row_then = replace(left, updated_at=change.at)
+                # A deleted row comes back as it last was, not as the deletion left it.
+                row_then = as_deleted(row, change.at) if event is Event.DELETE else row
                 session.tell(row_then, told(event, row.state), rewrite.results)
         unchanged = [change for change, _ in wishes if change.email_id not in changed]
         explained = await self._explain(session, unchanged) if unchanged else {}

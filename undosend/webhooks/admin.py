@@ -98,7 +98,8 @@ class WebhookAdmin:
     async def update(self, account: str, webhook_id: str, wish: Wish) -> Endpoint:
         """Make of the endpoint what is wished. Raises InvalidWebhook, WebhookNotFound.
 
-        To enable it forgets what was held against it; what waited for it goes on.
+        To enable it forgets what was held against it; what waited for it goes on. So does another
+        URL, for what failed there or asked for rest is another receiver; it enables nothing.
         """
         await self._judge(wish)
         now = self._clock.now()
@@ -188,15 +189,10 @@ def _fitted(endpoint: Endpoint, wish: Wish, now: int) -> Endpoint:
     if wish.types is not None:
         changed["types"] = _in_order(wish.types)
     fitted = replace(endpoint, updated_at=now, **changed)  # type: ignore[arg-type]
+    if wish.enabled or fitted.url != endpoint.url:
+        fitted = replace(fitted, failing_since=None, failed_at=None, rest_until=0)
     if wish.enabled:
-        return replace(
-            fitted,
-            disabled_at=None,
-            disabled_reason=None,
-            failing_since=None,
-            failed_at=None,
-            rest_until=0,
-        )
+        return replace(fitted, disabled_at=None, disabled_reason=None)
     if wish.enabled is False and endpoint.disabled_at is None:
         return replace(fitted, disabled_at=now, disabled_reason=Reason.CLIENT)
     return fitted

@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from math import ceil
 from typing import Any
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -177,7 +178,7 @@ class _Reply:
         if given.isascii() and given.isdigit():
             return int(given[:9])
         try:
-            return round(parsedate_to_datetime(given).timestamp() - now / SECOND)
+            return ceil(parsedate_to_datetime(given).timestamp() - now / SECOND)
         except (ValueError, OverflowError):
             return None
 

@@ -202,7 +202,7 @@ class Deliverer:
         endpoint = await self._store.settle(
             delivery,
             token=claimed.delivery.lease_token or "",
-            edit=lambda one: _judged(one, outcome, now),
+            edit=lambda one: _judged(one, claimed.endpoint.url, outcome, now),
             announce=announced,
         )
         self._counted(outcome.result)
@@ -255,14 +255,14 @@ def _after(delivery: Delivery, outcome: Outcome, now: int, luck: float) -> Deliv
     return replace(tried, due_at=due_at)
 
 
-def _judged(endpoint: Endpoint, outcome: Outcome, now: int) -> Endpoint:
-    """Return what the attempt makes of its endpoint."""
-    if outcome.result is Result.FORGOTTEN:
+def _judged(endpoint: Endpoint, url: str, outcome: Outcome, now: int) -> Endpoint:
+    """Return what the attempt makes of its endpoint, where that is still at the URL."""
+    if outcome.result is Result.FORGOTTEN or endpoint.url != url:
         return endpoint
     if outcome.result is Result.DELIVERED:
         return replace(endpoint, failing_since=None, failed_at=None, rest_until=0)
     since = schedule.failing_since(endpoint.failing_since, endpoint.failed_at, now)
-    rest_until = now + schedule.rest(outcome.retry_after) * SECOND
+    rest_until = max(endpoint.rest_until, now + schedule.rest(outcome.retry_after) * SECOND)
     failed = replace(endpoint, failing_since=since, failed_at=now, rest_until=rest_until)
     if outcome.result is Result.GONE:
         reason = Reason.GONE
