@@ -70,6 +70,24 @@ async def test_undo_and_liveness_are_served_on_what_is_spare(service: Service) -
         assert (await service.get("/livez")).status == 200
 
 
+async def test_a_page_of_another_origin_reads_that_all_connections_are_taken() -> None:
+    """Where a preflight is refused a browser asks no further, and does not say why."""
+    hub, front = Hub(), "https://front.example"
+    told = {"Origin": front, "Access-Control-Request-Method": "POST"}
+    async with (
+        serving(
+            MemorySpool(hub.publish), hub, connections=MOST, origins=frozenset({front})
+        ) as service,
+        idle(service, MOST),
+    ):
+        preflight = await service.call("OPTIONS", "/v1/emails", headers=told)
+        answer = await service.call("GET", "/v1/emails", headers={"Origin": front})
+
+    assert preflight.status == 204
+    assert answer.problem == "overloaded"
+    assert answer.headers["Access-Control-Allow-Origin"] == front
+
+
 async def test_a_spare_connection_is_for_one_request(service: Service) -> None:
     async with idle(service, MOST):
         answer = await said(service, GET + b"\r\n" + GET + b"\r\n")

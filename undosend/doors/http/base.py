@@ -138,10 +138,10 @@ class Handler(Outgoing):
         method = self.request.method or ""
         if not (self._origins if method == "OPTIONS" else self._serves(method)):
             raise HTTPError(405)
-        self._must_have_room()
-        if method == "OPTIONS":  # a browser asks before it shows a key
+        if method == "OPTIONS":  # a browser asks before it shows a key; refused, it says nothing
             self.expect_body()
             return None
+        self._must_have_room()
         self._let_in(method)
         self.look_closer()
         self.expect_body()
