@@ -312,6 +312,21 @@ async def test_a_failure_that_asks_for_no_rest_ends_none_that_was_asked_for() ->
     assert (await scene.now(endpoint)).rest_until == scene.clock.now() + 60 * SECOND
 
 
+async def test_a_success_that_had_begun_before_ends_no_rest() -> None:
+    scene = Scene()
+    endpoint = await scene.endpoint("bad")
+    asked = Outcome(Result.REFUSED, 429, "It said 429.", 60)
+    outcomes = iter([asked, Outcome(Result.DELIVERED, 200)])
+    scene.sender.says[BAD] = lambda _: next(outcomes)
+    await scene.hold(2)
+
+    await scene.deliver()
+
+    stands = await scene.now(endpoint)
+    assert stands.rest_until == scene.clock.now() + 60 * SECOND
+    assert stands.failing_since is None
+
+
 async def test_what_the_old_url_says_late_is_not_held_against_the_new_one() -> None:
     scene = Scene()
     endpoint = await scene.endpoint("bad")

@@ -260,7 +260,7 @@ def _judged(endpoint: Endpoint, url: str, outcome: Outcome, now: int) -> Endpoin
     if outcome.result is Result.FORGOTTEN or endpoint.url != url:
         return endpoint
     if outcome.result is Result.DELIVERED:
-        return replace(endpoint, failing_since=None, failed_at=None, rest_until=0)
+        return replace(endpoint, failing_since=None, failed_at=None)  # any rest goes on
     since = schedule.failing_since(endpoint.failing_since, endpoint.failed_at, now)
     rest_until = max(endpoint.rest_until, now + schedule.rest(outcome.retry_after) * SECOND)
     failed = replace(endpoint, failing_since=since, failed_at=now, rest_until=rest_until)
