@@ -188,7 +188,8 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         default=256,
         ge=64,
         le=1_048_576,
-        description="Memory for large requests and answers (over 64 KiB) on their way, in MiB.",
+        description="Memory for large requests and answers (over 64 KiB) on their way, in MiB; a "
+        "quarter is for keys that have none of it yet.",
     )
     webhook_allow_networks: Networks = Field(
         default="",
