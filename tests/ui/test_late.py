@@ -168,6 +168,29 @@ def test_a_draft_that_is_opened_while_another_is_discarded_stays_open(ann: Perso
     expect(ann.page).to_have_url(re.compile(other))
 
 
+@pytest.mark.parametrize("place", ["compose/{}", "sent"])
+def test_whoever_goes_elsewhere_while_a_draft_is_discarded_stays_there(
+    ann: Person, place: str
+) -> None:
+    other = drafted(ann, f"Elsewhere: {place}")
+    place = place.format(other)
+    ann.writes("Discarded")
+    expect(ann.state).to_contain_text("Saved")
+    deleted, shown = ann.holds("/v1/emails/em_", "DELETE"), ann.holds(f"{other}$", "GET")
+    ann.press("Discard draft")
+    ann.waits(lambda: deleted)
+    ann.page.evaluate("place => { location.hash = `#/${place}`; }", place)
+    if other in place:
+        ann.waits(lambda: shown)
+    ann.answers(deleted)
+    ann.settles()
+    if other in place:
+        ann.answers(shown)
+        expect(ann.field("Subject")).to_have_value("Elsewhere: compose/{}")
+
+    expect(ann.page).to_have_url(re.compile(f"#/{place}$"))
+
+
 def test_an_answer_that_comes_late_brings_no_row_back(ann: Person) -> None:
     ann.service.call("POST", "/v1/emails", message("Gone meanwhile", 60))
     late = ann.holds("/send-now$", "POST")

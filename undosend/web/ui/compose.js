@@ -63,7 +63,7 @@ export class Composer {
 		this.usual = addresses[0] || (dev ? "you@example.com" : "");
 	}
 
-	// Go on with the draft, or begin a new email; what was written stays a draft.
+	// Go on with the draft, or a new email; what was written stays a draft.
 	async open(draft) {
 		const left = await this.#leave();
 		if (left) { this.show(draft); if (document.activeElement.type !== "search") this.focus(); }
@@ -157,7 +157,7 @@ export class Composer {
 			return true;
 		}
 		this.#say("Saving…");
-		// A first save is repeated as it was until it is answered: else a lost answer would make a second draft.
+		// A first save is repeated as it was: a lost answer would make a second draft.
 		const first = !this.id, asked = (this.#asked ??= { parts, key: unique() });
 		try {
 			const email = first ? await api.draft(asked.parts, { key: asked.key }) : await api.edit(this.id, changes || {}, { version: this.#version });
@@ -227,7 +227,7 @@ export class Composer {
 	#mark(error) {
 		const errors = error.code === "sender_not_allowed" ? [{ pointer: "/from", detail: error.message }] : error.errors, others = [];
 		let left = 0;
-		// The last first, as each one marked is counted no more.
+		// The last first: what is marked is counted no more.
 		for (const { pointer, detail } of [...errors].sort((a, b) => b.pointer.localeCompare(a.pointer, "en", { numeric: true }))) {
 			const [, name, place] = pointer.split("/"), field = this.fields[name];
 			if (!field) others.push(detail);
@@ -320,13 +320,15 @@ export class Composer {
 	}
 
 	discard() {
+		const place = location.hash;
 		this.#goal = null;
 		this.#next(() => this.app.attempt(async () => {
 			if (this.#asked) await this.#save();
-			if (this.#asked) return; // there may be a draft that nobody knows yet
+			if (this.#asked) return; // it may be there
 			if (this.id) { await this.app.api.remove(this.id); this.app.gone(this.id); }
+			const here = [place, `#/compose/${this.id}`].includes(location.hash);
 			this.show();
-			if (!this.#goal) this.app.go("drafts");
+			if (here && !this.#goal) this.app.go("drafts");
 		}));
 	}
 }

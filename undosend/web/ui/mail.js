@@ -43,7 +43,7 @@ function standing(email) {
 	}
 }
 
-// Everything that this key may do to the email as it stands, and how it is called.
+// All that this key may do to the email, and how it is called.
 export function actions(app, email) {
 	const { api } = app, { id, status } = email, held = status === "held", waits = held || status === "retrying";
 	const move = () => app.pick("Reschedule", async (scheduled_at) => app.seen(await api.edit(id, { scheduled_at })));

@@ -108,7 +108,7 @@ export class UndoToast extends HTMLElement {
 	#email = null;
 	#stop = null;
 	#ticks;
-	#asked = {}; // what was asked of it last: what, whether it is busy with it, what refused it, whether that leaves a doubt
+	#asked = {}; // what was asked last, whether busy with it, what refused it, whether that leaves a doubt
 	#line = "connecting";
 	#window = 0;
 	#still = 0; // since when it has had nothing to say

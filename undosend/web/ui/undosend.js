@@ -52,7 +52,7 @@ export class UndosendError extends Error {
 		this.errors = problem.errors || [];
 	}
 
-	/** Whether what was asked for may have been done all the same. */
+	/** Whether what was asked for may have been done. */
 	get unclear() { return this.status === 0 || this.status >= 500 || this.code === "idempotency_in_progress"; }
 }
 
