@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -10,7 +11,7 @@ import pytest
 from tests.contract.samples import a_file
 from undosend.domain.access import Allowance, Caller
 from undosend.domain.change import Change, Event
-from undosend.domain.clock import ManualClock
+from undosend.domain.clock import SECOND, ManualClock
 from undosend.domain.email import NEVER, Address, Content, Email, File, Row, State
 from undosend.domain.errors import (
     AttachmentNotFound,
@@ -237,6 +238,24 @@ async def test_of_a_raw_message_the_envelope_can_be_edited_and_the_octets_cannot
 
 
 # The outbox beside them: many at once, groups, receipts, one revision.
+
+
+async def test_the_time_that_the_judging_of_many_takes_is_not_taken_from_their_window(
+    desk: Desk,
+) -> None:
+    async def others() -> None:
+        desk.clock.advance(7)
+
+    delayed = Submission(MAIL, timing=Timing(delay_seconds=5))
+    judging = desk.outbox.submit_all(ACCOUNT, [delayed, delayed], desk.receipt())
+    answers, _ = await asyncio.gather(judging, others())
+
+    for email in answers:
+        assert isinstance(email, Email)
+        assert email.row.undo_until == desk.clock.now() + 5 * SECOND
+    kept = await desk.kept()
+    assert kept is not None
+    assert kept.at == desk.clock.now()
 
 
 async def test_of_many_those_are_kept_that_can_be(desk: Desk) -> None:

@@ -38,6 +38,7 @@ from undosend.domain.submission import (
     envelope,
     new_email,
     objections,
+    refusal_of,
     refusal_of_all,
 )
 from undosend.drafts import decided, refuse_if
@@ -151,16 +152,17 @@ class Outbox(Reading):
             InvalidEmail, RateLimited: all_or_none, and one cannot be taken; Draining, StorageLow,
                 Overloaded, Unavailable.
         """
-        now = self._clock.now()
-        answers: list[Email | UndosendError] = []
+        judged: list[Submission | UndosendError] = []
         for place, one in enumerate(submissions):
             if place:
                 await asyncio.sleep(0)  # to judge a hundred emails' addresses may take seconds
-            if isinstance(one, Submission):
-                answers.append(self._new(account, one, now, place))
-            else:
-                answers.append(one)
+            judged.append(self._refused(one) or one)
         self.admit()
+        now = self._clock.now()  # not before: the judging must take nothing from their window
+        answers = [
+            self._new(account, one, now, place) if isinstance(one, Submission) else one
+            for place, one in enumerate(judged)
+        ]
         if all_or_none and (refused := refusal_of_all(answers)):
             raise refused
         answers = counted(answers, quota, all_or_none=all_or_none)
@@ -177,6 +179,8 @@ class Outbox(Reading):
 
     def refusal(self, account: str, submission: Submission) -> UndosendError | None:
         """Return why the email would not be taken, None where it would."""
+        if refused := self._refused(submission):
+            return refused
         email = self._new(account, submission, self._clock.now())
         return email if isinstance(email, UndosendError) else None
 
@@ -325,6 +329,11 @@ class Outbox(Reading):
 
     # How.
 
+    def _refused(self, submission: Submission | UndosendError) -> UndosendError | None:
+        if isinstance(submission, UndosendError):
+            return None  # by the caller, already
+        return refusal_of(submission, self._policy, self._clock.now())
+
     def _new(
         self, account: str, submission: Submission, now: int, place: int = 0
     ) -> Email | UndosendError:
@@ -332,8 +341,6 @@ class Outbox(Reading):
         if limit.group_id is not None and submission.group_id is None:
             submission = replace(submission, group_id=limit.group_id)
         email = new_email(account, submission, self._policy, now, place)
-        if not isinstance(email, Email):
-            return email
         if not limit.covers(email.row):
             return Forbidden("This token is not for new emails of such a group or sender.")
         return email if self._caller.permits(email.content) else SenderNotAllowed()

@@ -26,6 +26,7 @@ from undosend.domain.submission import (
     envelope,
     new_email,
     objections,
+    refusal_of,
     refusal_of_all,
 )
 
@@ -36,13 +37,12 @@ MAIL = Content(sender=Address("ann@example.com"), to=(BOB,), bcc=(BOB,), text="H
 
 
 def made(submission: Submission, place: int = 0) -> Email:
-    email = new_email("acme", submission, POLICY, NOW, place)
-    assert isinstance(email, Email), email
-    return email
+    assert refusal_of(submission, POLICY, NOW) is None
+    return new_email("acme", submission, POLICY, NOW, place)
 
 
 def refused(submission: Submission) -> list[tuple[str, str]]:
-    error = new_email("acme", submission, POLICY, NOW)
+    error = refusal_of(submission, POLICY, NOW)
     assert isinstance(error, InvalidEmail)
     assert list(error.errors) == objections(submission, POLICY, NOW)
     return [(one.pointer, one.code) for one in error.errors]
@@ -116,7 +116,7 @@ def test_a_draft_is_refused_for_what_is_wrong_and_not_for_what_is_missing() -> N
 def test_a_submission_that_is_too_large_is_refused_for_that(timing: Timing | None) -> None:
     heavy = replace(MAIL, text="x" * (TEXT_LIMIT + 1))
 
-    error = new_email("acme", Submission(heavy, timing=timing), POLICY, NOW)
+    error = refusal_of(Submission(heavy, timing=timing), POLICY, NOW)
 
     assert isinstance(error, TooLarge)
     assert error.limit == TEXT_LIMIT
@@ -124,7 +124,8 @@ def test_a_submission_that_is_too_large_is_refused_for_that(timing: Timing | Non
 
 def test_a_refusal_of_many_points_into_each() -> None:
     good = made(Submission(MAIL))
-    bad = new_email("acme", Submission(Content(), timing=Timing()), POLICY, NOW)
+    bad = refusal_of(Submission(Content(), timing=Timing()), POLICY, NOW)
+    assert bad is not None
     heavy = TooLarge("It is too large.", 5)
 
     error = refusal_of_all([good, bad, heavy])

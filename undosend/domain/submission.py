@@ -38,16 +38,19 @@ def objections(submission: Submission, policy: HoldPolicy, now: int) -> list[Fie
     return wrong
 
 
-def new_email(
-    account: str, submission: Submission, policy: HoldPolicy, now: int, place: int = 0
-) -> Email | UndosendError:
-    """Return the email, or why it cannot be taken; of many at once, ids keep their places."""
-    content, timing = submission.content, submission.timing
-    attachments = tuple(file.attachment for file in submission.files)
+def refusal_of(submission: Submission, policy: HoldPolicy, now: int) -> UndosendError | None:
+    """Return why no email can be made of it; None where one can."""
     if wrong := objections(submission, policy, now):
         return InvalidEmail(wrong)
-    if too_heavy := too_large(content, attachments):
-        return too_heavy
+    return too_large(submission.content, [file.attachment for file in submission.files])
+
+
+def new_email(
+    account: str, submission: Submission, policy: HoldPolicy, now: int, place: int = 0
+) -> Email:
+    """Return the email, if there is no refusal; of many at once, ids keep their places."""
+    content, timing = submission.content, submission.timing
+    attachments = tuple(file.attachment for file in submission.files)
     row = Row(
         new_id("em", now + place),
         account,
