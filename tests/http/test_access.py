@@ -148,6 +148,7 @@ async def test_whatever_is_not_public_needs_a_key(house: House, path: str, metho
 @pytest.mark.parametrize(
     ("method", "path", "header", "value"),
     [
+        ("GET", "/v1/emails/%ff", "Accept", "*/*"),
         ("GET", "/v1/events", "Accept", "image/png"),
         ("POST", f"/v1/emails/{AN_ID}/attachments", "Content-Type", "multipart/form-data"),
     ],

@@ -100,8 +100,8 @@ def test_a_webhook_that_asked_for_rest_says_how_long_it_gets_nothing() -> None:
     at = 1_800_000_000 * SECOND
     resting = Endpoint("wh_1", "acme", URL, "", (), (Secret("whsec_"),), 1, 1, rest_until=at)
 
-    assert shown(resting, at - 1)["resting_until"] == rfc3339(at)
-    assert shown(resting, at)["resting_until"] is None
+    assert shown(resting, at - 1)["rest_until"] == rfc3339(at)
+    assert shown(resting, at)["rest_until"] is None
 
 
 async def test_a_body_of_a_megabyte_is_too_large(service: Service) -> None:

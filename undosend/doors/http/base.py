@@ -216,14 +216,8 @@ class Handler(Outgoing):
             self.set_header(name, value)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:  # noqa: ARG002 - paths only
-        """Return a part of the path as text."""
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            detail = (
-                "The path is not UTF-8 where it has percent signs; ids are as an answer gave them."
-            )
-            raise BadRequest("bad_parameter", detail) from None
+        """Return a part of the path as text; what is not UTF-8 names nothing that there is."""
+        return value.decode(errors="replace")
 
     def values(self, name: str) -> list[str]:
         """Return every value of the query parameter, exactly as it was given."""

@@ -283,7 +283,7 @@ def shown(endpoint: Endpoint, now: int, *, secret: bool = False) -> dict[str, An
         "created_at": rfc3339(endpoint.created_at),
         "updated_at": rfc3339(endpoint.updated_at),
         "failing_since": _time(endpoint.failing_since),
-        "resting_until": _time(endpoint.rest_until if endpoint.rest_until > now else None),
+        "rest_until": _time(endpoint.rest_until if endpoint.rest_until > now else None),
         "disabled_at": _time(endpoint.disabled_at),
         "disabled_reason": endpoint.disabled_reason,
     }
